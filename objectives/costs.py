@@ -1,0 +1,158 @@
+"""Objectives that need no training: what a network costs, counted or timed.
+
+Each is a frozen dataclass whose fields are the YAML keys. All of them are minimised, none depends
+on the values of the weights, so a candidate is priced before a second is spent on training it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass as plain_dataclass
+from typing import ClassVar, Protocol
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from objectives.complexity import count_flops
+from objectives.device import Turnstile
+from objectives.measurement import Measurement, exact
+from objectives.runtimes import Deployment
+from objectives.target import Target
+from objectives.timing import TimingPlan, time_calls
+
+
+@plain_dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What a cost is measured on: the compressed network and its deployments."""
+
+    network: nn.Module
+    inputs: Tensor
+    """Real inputs (N, ...)."""
+    targets: Mapping[str, Target]
+    deployments: Mapping[str, Deployment]
+    """Target name -> the network as deployed there."""
+    turnstile: Turnstile
+
+
+class Cost(Protocol):
+    """A quantity known without training."""
+
+    unit: ClassVar[str]
+
+    @property
+    def target(self) -> str | None:
+        """The target it is measured on; None for what is counted."""
+
+    @property
+    def limit(self) -> str | int | float | None:
+        """The largest value that may be deployed, as the study file writes it."""
+
+    def measure(self, subject: Subject) -> Measurement:
+        """Measure it on `subject`."""
+
+
+@dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
+class Flops:
+    """FLOPs of one input: 2 for each multiply-add; after pruning, before quantizing.
+
+    Biases, normalisation, activations and pooling are not counted (`objectives/complexity.py`).
+    """
+
+    limit: str | int | float | None = None
+    """Largest number that may be deployed, such as `1 MFLOPs`."""
+    unit: ClassVar[str] = "flops"
+    target: ClassVar[str | None] = None
+
+    def measure(self, subject: Subject) -> Measurement:
+        """Count on meta tensors."""
+        return exact(count_flops(subject.network, tuple(subject.inputs.shape[1:])).total, "flops")
+
+
+@dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
+class Parameters:
+    """Number of trainable numbers after pruning; buffers are not counted."""
+
+    limit: str | int | float | None = None
+    """Largest number that may be deployed, such as `100k`."""
+    unit: ClassVar[str] = "parameters"
+    target: ClassVar[str | None] = None
+
+    def measure(self, subject: Subject) -> Measurement:
+        """Count the elements of every parameter once."""
+        return exact(sum(p.numel() for p in subject.network.parameters()), "parameters")
+
+
+@dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
+class Size:
+    """Bytes of the file that the target's runtime loads."""
+
+    target: str | None = None
+    """Name of a target; may be left out where there is one."""
+    limit: str | int | float | None = None
+    """Largest file that may be deployed, such as `500 kB`."""
+    unit: ClassVar[str] = "bytes"
+
+    def measure(self, subject: Subject) -> Measurement:
+        """Length of the artefact, with its graph and names."""
+        deployment = subject.deployments[_required(self.target)]
+        return exact(len(deployment.artefact), "bytes", deployment.conditions)
+
+
+@dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
+class Latency:
+    """Milliseconds of one inference of `batch` inputs on a target, back to back.
+
+    Inputs lie on the device already; warm-up and the first call are excluded.
+    """
+
+    target: str | None = None
+    """Name of a target; may be left out where there is one."""
+    limit: str | int | float | None = None
+    """Longest inference that may be deployed, such as `2 ms`."""
+    precision: float = Field(default=0.02, gt=0, lt=1)
+    """Half width of the 95% interval, relative to the value, at which timing stops."""
+    max_s: float = Field(default=0.5, gt=0)
+    """Seconds of timing after which the interval is taken as it is, and flagged."""
+    unit: ClassVar[str] = "ms"
+
+    def measure(self, subject: Subject) -> Measurement:
+        """Time the deployed network while nothing else of this user computes on the device."""
+        name = _required(self.target)
+        target, deployment = subject.targets[name], subject.deployments[name]
+        one_thread_cpu = target.device == "cpu" and target.threads == 1
+        plan = TimingPlan(
+            clock="cpu" if one_thread_cpu else "wall", precision=self.precision, max_s=self.max_s
+        )
+        timed = time_calls(_rotating_calls(subject, target, deployment), plan, subject.turnstile)
+        conditions = {**deployment.conditions, **target.conditions(), **timed.conditions}
+        return Measurement(
+            value=timed.value,
+            unit=timed.unit,
+            low=timed.low,
+            high=timed.high,
+            samples=timed.samples,
+            conditions=conditions,
+            flags=timed.flags,
+        )
+
+
+def _rotating_calls(
+    subject: Subject, target: Target, deployment: Deployment
+) -> list[Callable[[], object]]:
+    """One call for each of up to 8 different batches of real inputs."""
+    inputs = subject.inputs
+    repeated = inputs.repeat(-(-target.batch // len(inputs)), *[1] * (inputs.dim() - 1))
+    batches = [repeated.roll(-shift, 0)[: target.batch] for shift in range(min(8, len(inputs)))]
+    return [deployment.bind(batch.contiguous()) for batch in batches]
+
+
+def _required(target: str | None) -> str:
+    assert target is not None, "the study file fills in the target"
+    return target
+
+
+COSTS: dict[str, type[Cost]] = {
+    "flops": Flops,
+    "parameters": Parameters,
+    "size": Size,
+    "latency": Latency,
+}

@@ -1,0 +1,85 @@
+"""What a runtime makes of a network: something that runs, and the bytes one would ship."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from objectives.measurement import Condition
+
+PARITY_TOLERANCE = 1e-3
+"""Largest difference between artefact and module, relative to the largest output, at fp32.
+
+Seen: 3e-6 absolute on outputs near 1; three orders of magnitude above that is another network.
+"""
+
+
+class DeploymentError(RuntimeError):
+    """The network cannot be deployed like this, or the artefact answers differently."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """A deployed network: what is timed, scored and shipped."""
+
+    run: Callable[[Tensor], Tensor]
+    """Inputs (N, ...) on the CPU -> outputs (N, ...) on the CPU, any N."""
+    bind: Callable[[Tensor], Callable[[], object]]
+    """Inputs (N, ...) -> a call without arguments that is one inference; used for timing."""
+    artefact: bytes
+    """The file one would ship: an ONNX model, or the state dict of an eager module."""
+    conditions: Mapping[str, Condition]
+
+
+@runtime_checkable
+class Runtime(Protocol):
+    """A way to deploy a network. Implementations are frozen dataclasses; fields are YAML keys."""
+
+    precisions: ClassVar[frozenset[str]]
+    """What it can run: of fp32, bf16, int8."""
+
+    def check(self, device: str) -> str | None:
+        """The reason why it cannot run on `device`, or None."""
+
+    def deploy(
+        self,
+        network: nn.Module,
+        *,
+        calibration: Tensor,
+        precision: str,
+        device: str,
+        threads: int,
+    ) -> Deployment:
+        """Deploy `network` in `precision`.
+
+        `calibration`: real inputs (N, ...), N >= 2: example for tracing, ranges for quantizing.
+
+        Raises:
+            DeploymentError: it cannot be exported, or the artefact differs from the network.
+        """
+
+
+def check_parity(network: nn.Module, run: Callable[[Tensor], Tensor], inputs: Tensor) -> float:
+    """The largest difference between `run` and `network` on `inputs`, relative to the output.
+
+    Raises:
+        DeploymentError: it is above `PARITY_TOLERANCE`.
+    """
+    with torch.no_grad():
+        expected = network(inputs)
+    actual = run(inputs)
+    if actual.shape != expected.shape:
+        raise DeploymentError(
+            f"the deployed file returns shape {tuple(actual.shape)}, "
+            f"the network {tuple(expected.shape)}"
+        )
+    scale = max(1.0, float(expected.abs().max()))
+    difference = float((actual - expected).abs().max()) / scale
+    if not difference <= PARITY_TOLERANCE:
+        raise DeploymentError(
+            f"the deployed file differs from the network by {difference:.1e} of the largest "
+            f"output (allowed: {PARITY_TOLERANCE:.0e})"
+        )
+    return difference

@@ -1,0 +1,134 @@
+"""The user's own pictures: one folder a class."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from objectives.tasks.task import (
+    ACCURACY,
+    Metric,
+    Split,
+    Splits,
+    TaskError,
+    cross_entropy,
+    mean_std,
+    stratified,
+    take,
+)
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+PARTS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+"""Folder name -> part, where the user has split the pictures already."""
+
+
+@dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
+class ImageFolder:
+    """Pictures in `path/CLASS/*`, or in `path/{train,validation,test}/CLASS/*`.
+
+    Without such parts: 70 / 15 / 15% of each class. With some of them: validation is a share of
+    train, test is a share of what is left, where their folder is missing. All pictures are held
+    in memory as uint8.
+    """
+
+    path: str
+    """The folder; relative paths start where the command is given."""
+    size: int = Field(default=32, ge=4)
+    """Pictures are scaled to this many pixels on the shorter side and cropped at the centre."""
+    channels: Literal[1, 3] = 3
+    """3 for colour, 1 for grey."""
+    split_seed: int = 0
+
+    @property
+    def metric(self) -> Metric:
+        """Accuracy."""
+        return ACCURACY
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Cross entropy."""
+        return cross_entropy(outputs, targets)
+
+    def splits(self) -> Splits:
+        """Read every picture once."""
+        root = Path(self.path).expanduser()
+        if not root.is_dir():
+            raise TaskError(f"image folder {root} does not exist; give a folder of class folders")
+        own = {PARTS[child.name]: child for child in _folders(root) if child.name in PARTS}
+        if own and "train" not in own:
+            raise TaskError(f"image folder {root} has {', '.join(own)} but no train; add it")
+        classes = tuple(child.name for child in _folders(own.get("train", root)))
+        if len(classes) < 2:
+            raise TaskError(
+                f"image folder {own.get('train', root)} holds {len(classes)} class folder(s); "
+                "put the pictures of each class into a folder of its own, at least 2"
+            )
+        parts = {name: self._read(folder, classes) for name, folder in own.items()}
+        if not own:
+            parts = {"train": self._read(root, classes)}
+        train, validation, test = _three(parts, self.split_seed)
+        mean, std = mean_std(train.inputs)
+        return Splits(
+            train=train,
+            validation=validation,
+            test=test,
+            outputs=len(classes),
+            classes=classes,
+            mean=mean,
+            std=std,
+        )
+
+    def _read(
+        self, folder: Path, classes: tuple[str, ...]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        pictures, targets = [], []
+        for label, name in enumerate(classes):
+            paths = [p for p in sorted((folder / name).rglob("*")) if p.suffix.lower() in SUFFIXES]
+            if len(paths) < 3:
+                raise TaskError(
+                    f"image folder {folder / name} holds {len(paths)} picture(s) "
+                    f"({', '.join(sorted(SUFFIXES))}); a class needs at least 3"
+                )
+            pictures += [_read_picture(path, self.size, self.channels) for path in paths]
+            targets += [label] * len(paths)
+        return np.stack(pictures), np.array(targets, dtype=np.int64)
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _read_picture(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
+    """(channels, size, size) uint8."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as picture:
+            upright = ImageOps.exif_transpose(picture).convert("RGB" if channels == 3 else "L")
+            fitted = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise TaskError(f"picture {path} cannot be read ({error}); repair or remove it") from error
+    return np.asarray(fitted).reshape(size, size, channels).transpose(2, 0, 1).copy()
+
+
+def _three(
+    parts: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]], seed: int
+) -> tuple[Split, Split, Split]:
+    """Train, validation and test; what the user did not set apart is taken from train."""
+    inputs, targets = parts["train"]
+    missing = [name for name in ("validation", "test") if name not in parts]
+    shares = (1 - 0.15 * len(missing), *[0.15] * len(missing))
+    rows = dict(zip(("train", *missing), stratified(targets, shares, seed), strict=True))
+    splits = {name: take(inputs, targets, chosen) for name, chosen in rows.items()}
+    for name in ("validation", "test"):
+        if name in parts:
+            splits[name] = take(*parts[name], np.arange(len(parts[name][1])))
+        elif len(splits[name]) == 0:
+            raise TaskError(
+                f"too few pictures to set {name} apart: {len(targets)} in {len(set(targets.tolist()))}"
+                " classes; add pictures"
+            )
+    return splits["train"], splits["validation"], splits["test"]

@@ -1,0 +1,37 @@
+"""Where a study lives: its name, its database, its artifacts. Needs no torch."""
+
+import re
+from pathlib import Path
+
+from search.document import Document, read_document
+
+
+def read_address(document: Document) -> tuple[str, str, str]:
+    """(name, storage URL, artifact folder): all that the reading commands need."""
+    name = document.data.get("name")
+    if not isinstance(name, str) or not name.strip():
+        raise document.error(("name",), f"{name!r} is not a name; write name: my-study")
+    storage = document.data.get("storage", "sqlite:///paretune.db")
+    if not isinstance(storage, str) or not re.match(r"[a-z0-9+]+://", storage):
+        raise document.error(
+            ("storage",), f"{storage!r} is not a URL; write sqlite:///paretune.db"
+        )
+    artifacts = document.data.get("artifacts") or default_artifacts(storage)
+    if not isinstance(artifacts, str):
+        raise document.error(("artifacts",), f"{artifacts!r} is not a folder")
+    return name, storage, artifacts
+
+
+def default_artifacts(storage: str) -> str:
+    """The artifact folder of a database that names none."""
+    path = storage.partition(":///")[2] if storage.startswith("sqlite") else "paretune.db"
+    return str(Path(path or "paretune.db").with_suffix(".artifacts"))
+
+
+def read_study_address(file: str | Path, overrides: tuple[str, ...] = ()) -> tuple[str, str, str]:
+    """(name, storage URL, artifact folder) of a study file, without reading the rest.
+
+    Raises:
+        InputError: see `search.errors`.
+    """
+    return read_address(read_document(file, overrides))

@@ -1,0 +1,300 @@
+"""ONE CANDIDATE'S LIFE, as far as a worker lives it: price, train, compress, score.
+
+`evaluate` never raises: whatever goes wrong with a candidate becomes an evaluation that says so.
+"""
+
+import copy
+import io
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from objectives.complexity import UncountedError
+from objectives.costs import Subject
+from objectives.device import Turnstile
+from objectives.runtimes import Deployment, DeploymentError
+from objectives.tasks import load
+from objectives.training import NonFiniteLossError, Progress, Training, answers, begin, train
+from search.artifacts import Folder
+from search.evaluation import Artifact, Evaluation, Job, Price, Train
+from search.spec import StudySpec
+from spaces.augmentation import Augmentation
+from spaces.candidate import Candidate, digest
+from spaces.compression import StepError
+
+CALIBRATION_PRICE, CALIBRATION_SCORE = 8, 64
+"""Real inputs for the ranges of int8: speed does not depend on them, accuracy does."""
+FINETUNE_LR = 0.3
+"""Factor on the learning rate while a pruned network recovers; 1 loses what was learned."""
+
+KNOWN_FAILURES = (StepError, DeploymentError, UncountedError, NonFiniteLossError)
+"""Errors whose message is the sentence for the user; of others the type is told too."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where a worker computes, and its stopwatch."""
+
+    device: str
+    threads: int
+    turnstile: Turnstile
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the seconds of the body to stage `name`, those of waiting to `wait`."""
+        start, waited = time.perf_counter(), self.turnstile.waited_s
+        try:
+            yield
+        finally:
+            wait_s = self.turnstile.waited_s - waited
+            spent_s = time.perf_counter() - start - wait_s
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent_s
+            self.seconds["wait"] = self.seconds.get("wait", 0.0) + wait_s
+
+
+def evaluate(job: Job, study: StudySpec, device: str, threads: int) -> Evaluation:
+    """Do a job of `study`, training on `device` with `threads` CPU threads."""
+    torch.set_num_threads(threads)
+    bench = Bench(device, threads, Turnstile(device))
+    try:
+        if isinstance(job, Price):
+            return price(job, study, bench)
+        return train_to_rung(job, study, bench)
+    except Exception as error:
+        return Evaluation(
+            trial=job.trial,
+            candidate=job.candidate,
+            rung=0 if isinstance(job, Price) else job.until_epoch,
+            status="failed",
+            reason=sentence(error),
+            seconds=bench.seconds,
+        )
+
+
+def sentence(error: Exception) -> str:
+    """One line that tells a user what happened."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "alloc" in first.lower():
+        return f"out of memory: {first}"
+    return first if isinstance(error, KNOWN_FAILURES) else f"{type(error).__name__}: {first}"
+
+
+def price(job: Price, study: StudySpec, bench: Bench) -> Evaluation:
+    """Costs of the candidate, before a second is spent on training it."""
+    splits = load(study.task)
+    with bench.stage("build"):
+        torch.manual_seed(study.seed)
+        network = study.space.build(job.candidate, splits.input_shape, splits.outputs).eval()
+        inputs = real_inputs(study, CALIBRATION_PRICE)
+        records, precision = _apply_steps(network, job.candidate, study, inputs)
+        network.eval()
+    with bench.stage("deploy"):
+        wanted = {o.cost.target for o in study.objectives if o.cost is not None and o.cost.target}
+        deployments = {
+            name: deploy(network, study, name, inputs, precision) for name in sorted(wanted)
+        }
+    with bench.stage("measure"):
+        subject = Subject(
+            network=network,
+            inputs=inputs,
+            targets=study.targets,
+            deployments=deployments,
+            turnstile=bench.turnstile,
+        )
+        costs = {
+            objective.name: objective.cost.measure(subject)
+            for objective in study.objectives
+            if objective.cost is not None
+        }
+    deployed = [job.candidate.family, job.candidate.architecture, records]
+    return Evaluation(
+        trial=job.trial,
+        candidate=job.candidate,
+        rung=0,
+        status="priced",
+        measurements=costs,
+        deploy_key=digest(deployed, study.cost_context()),
+        seconds=bench.seconds,
+    )
+
+
+def train_to_rung(job: Train, study: StudySpec, bench: Bench) -> Evaluation:
+    """Train to the rung, compress a copy, deploy it as it will be shipped, score that."""
+    store = Folder(study.artifacts)
+    with bench.stage("train"):
+        progress = _resume(job, study, store)
+        _train(progress, job.candidate, study, bench, job.until_epoch)
+        train_key = job.candidate.train_key(study.context())
+        checkpoint = _save_checkpoint(progress, train_key, store)
+    with bench.stage("compress"):
+        network = copy.deepcopy(progress.network).cpu()
+        precision = compress(network, job.candidate, study, bench)
+    with bench.stage("score"):
+        inputs = real_inputs(study, CALIBRATION_SCORE)
+        deployment = deploy(network, study, next(iter(study.targets)), inputs, precision)
+        splits = load(study.task)
+        outputs = answers(deployment.run, splits.validation.inputs, splits)
+        score = study.metric.score(outputs, splits.validation.targets)
+        weights = _save_weights(network, job, study, train_key, store)
+    last = job.until_epoch == study.epochs
+    return Evaluation(
+        trial=job.trial,
+        candidate=job.candidate,
+        rung=job.until_epoch,
+        status="done" if last else "trained",
+        measurements={study.metric.name: score},
+        seconds=bench.seconds,
+        artifacts=(checkpoint, weights) if last else (checkpoint,),
+    )
+
+
+def real_inputs(study: StudySpec, count: int) -> Tensor:
+    """`count` inputs evenly spaced in the training split, as a network sees them."""
+    splits = load(study.task)
+    rows = torch.linspace(0, len(splits.train) - 1, count).long()
+    return splits.prepare(splits.train.inputs[rows])
+
+
+def deploy(
+    network: nn.Module, study: StudySpec, target_name: str, inputs: Tensor, precision: str
+) -> Deployment:
+    """`network` in `precision` by the runtime of a target."""
+    target = study.targets[target_name]
+    return target.runtime.deploy(
+        network,
+        calibration=inputs,
+        precision=precision,
+        device=target.device,
+        threads=target.threads,
+    )
+
+
+def rebuild(
+    candidate: Candidate, study: StudySpec, weights: dict[str, Tensor]
+) -> tuple[nn.Module, str]:
+    """(compressed network with its weights, precision) of a candidate that is done.
+
+    Shapes after compression do not depend on weights, so the steps are applied to a fresh network
+    and the stored weights loaded into what remains.
+    """
+    splits = load(study.task)
+    network = study.space.build(candidate, splits.input_shape, splits.outputs).eval()
+    _, precision = _apply_steps(network, candidate, study, real_inputs(study, CALIBRATION_PRICE))
+    network.load_state_dict(weights)
+    return network.eval(), precision
+
+
+def compress(network: nn.Module, candidate: Candidate, study: StudySpec, bench: Bench) -> str:
+    """Apply the steps to a trained network, fine-tuning where one asks; returns the precision."""
+    precision = "fp32"
+    for _, step in study.space.pipeline(candidate):
+        applied = step.apply(network, real_inputs(study, CALIBRATION_PRICE))
+        precision = applied.precision or precision
+        if applied.finetune_epochs:
+            _finetune(network, candidate, study, bench, applied.finetune_epochs)
+    network.cpu().eval()
+    return precision
+
+
+def _apply_steps(
+    network: nn.Module, candidate: Candidate, study: StudySpec, example: Tensor
+) -> tuple[list[object], str]:
+    """(records of the steps that changed something, precision) without any fine-tuning."""
+    records: list[object] = []
+    precision = "fp32"
+    for name, step in study.space.pipeline(candidate):
+        applied = step.apply(network, example)
+        precision = applied.precision or precision
+        if applied.record:
+            records.append([name, dict(applied.record)])
+    return records, precision
+
+
+def _resume(job: Train, study: StudySpec, store: Folder) -> Progress:
+    """The candidate's training, from its checkpoint or from the start."""
+    splits, seed = load(study.task), _seed(job.candidate, study)
+    torch.manual_seed(seed)
+    progress = begin(
+        study.space.build(job.candidate, splits.input_shape, splits.outputs),
+        Training(**job.candidate.training),
+        examples=len(splits.train),
+        epochs=study.epochs,
+        seed=seed,
+    )
+    if job.checkpoint is not None:
+        with store.open_reader(job.checkpoint) as file:
+            progress.restore(torch.load(file, weights_only=True))
+    return progress
+
+
+def _train(
+    progress: Progress, candidate: Candidate, study: StudySpec, bench: Bench, until_epoch: int
+) -> None:
+    # layers with dropout draw from torch's global state; the epoch makes a resume repeat it
+    torch.manual_seed(_seed(candidate, study) + progress.epoch)
+    train(
+        progress,
+        study.task,
+        Training(**candidate.training),
+        Augmentation(**candidate.augmentation),
+        until_epoch=until_epoch,
+        device=bench.device,
+        turnstile=bench.turnstile,
+    )
+
+
+def _finetune(
+    network: nn.Module, candidate: Candidate, study: StudySpec, bench: Bench, epochs: int
+) -> None:
+    """Train the pruned network for a few epochs with an optimizer of its own."""
+    settings = Training(**{**candidate.training, "lr": FINETUNE_LR * candidate.training["lr"]})
+    progress = begin(
+        network,
+        settings,
+        examples=len(load(study.task).train),
+        epochs=epochs,
+        seed=_seed(candidate, study),
+    )
+    _train(progress, candidate, study, bench, epochs)
+
+
+def _seed(candidate: Candidate, study: StudySpec) -> int:
+    """Fixed by the study's seed and what is trained, not by when or where."""
+    return int(candidate.train_key(study.context())[:7], 16)
+
+
+def _save_checkpoint(progress: Progress, train_key: str, store: Folder) -> Artifact:
+    artifact_id = f"checkpoint-{train_key}-{progress.epoch}.pt"
+    size = _save(progress.state(), artifact_id, store)
+    return Artifact(
+        id=artifact_id,
+        kind="checkpoint",
+        train_key=train_key,
+        epoch=progress.epoch,
+        num_bytes=size,
+    )
+
+
+def _save_weights(
+    network: nn.Module, job: Train, study: StudySpec, train_key: str, store: Folder
+) -> Artifact:
+    artifact_id = f"weights-{job.candidate.key(study.context())}.pt"
+    size = (
+        _save(network.state_dict(), artifact_id, store) if job.until_epoch == study.epochs else 0
+    )
+    return Artifact(
+        id=artifact_id, kind="weights", train_key=train_key, epoch=job.until_epoch, num_bytes=size
+    )
+
+
+def _save(state: object, artifact_id: str, store: Folder) -> int:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    store.write(artifact_id, buffer)
+    return buffer.getbuffer().nbytes

@@ -1,0 +1,76 @@
+"""What is asked of a candidate (a job) and what is known of it afterwards (an evaluation)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from objectives.measurement import Measurement
+from spaces.candidate import Candidate
+
+Status = Literal[
+    "priced",  # costs are known, training is not done
+    "trained",  # scored at a rung, goes on to the next
+    "done",  # scored at the last rung
+    "infeasible",  # a cost is beyond its limit
+    "stopped",  # others were better at its rung
+    "unbuildable",  # the choices do not fit each other or the task
+    "failed",  # an exception, a loss that is not finite, no memory, a dead worker
+    "lost",  # its worker died; the loop tries once more
+]
+FINAL: frozenset[Status] = frozenset({"done", "infeasible", "stopped", "unbuildable", "failed"})
+"""Statuses after which nothing more happens to a candidate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Price:
+    """Build a candidate untrained, compress it, count and time it."""
+
+    trial: int | None
+    """Its number in the study; None for a candidate of the plan."""
+    candidate: Candidate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a candidate to a rung, compress a copy, deploy and score it."""
+
+    trial: int
+    candidate: Candidate
+    until_epoch: int
+    checkpoint: str | None
+    """Artifact to go on from; None to start anew."""
+
+
+Job = Price | Train
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A file that an evaluation left in the artifact store."""
+
+    id: str
+    kind: Literal["checkpoint", "weights"]
+    """`checkpoint`: training state before compression; `weights`: the compressed network."""
+    train_key: str
+    epoch: int
+    num_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What is known of a candidate at a rung."""
+
+    trial: int | None
+    candidate: Candidate
+    rung: int
+    """Epochs trained; 0 for a price."""
+    status: Status
+    reason: str = ""
+    """A sentence: why it ended, or why it failed."""
+    measurements: Mapping[str, Measurement] = field(default_factory=dict)
+    """Objective -> measurement; costs at rung 0, the task's metric at later ones."""
+    deploy_key: str = ""
+    """Hash of the network as deployed (kept widths, not ratios), at rung 0."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Stage -> seconds of the worker; `wait` is time spent waiting for a quiet device."""
+    artifacts: tuple[Artifact, ...] = ()

@@ -1,0 +1,15 @@
+"""The keys of a candidate in a study."""
+
+from search.spec import StudySpec
+from search.store.store import Keys
+from spaces.candidate import Candidate
+
+
+def keys_of(candidate: Candidate, study: StudySpec) -> Keys:
+    """Under what the candidate, its weights and its costs are known."""
+    context = study.context()
+    return Keys(
+        key=candidate.key(context),
+        train_key=candidate.train_key(context),
+        recipe_key=candidate.recipe_key(study.cost_context()),
+    )

@@ -1,0 +1,64 @@
+"""Prices that are known already: of this run, of earlier ones, or of a run that the user names."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from objectives.device import describe_device
+from objectives.measurement import Measurement
+from search.errors import InputError
+from search.evaluation import Evaluation
+from search.spec import StudySpec
+from search.store.store import Store, versions
+from spaces.candidate import digest
+
+Price_ = tuple[str, Mapping[str, Measurement]]
+"""(deploy key, objective -> cost)."""
+
+
+class Prices:
+    """Costs by recipe and by deployed network. A price is final: the first one holds."""
+
+    def __init__(self, known: Mapping[str, Price_]) -> None:
+        self.by_recipe: dict[str, Price_] = dict(known)
+        self.by_network: dict[str, Mapping[str, Measurement]] = dict(known.values())
+
+    def find(self, recipe_key: str) -> Price_ | None:
+        """The price of a recipe, if it was ever measured under our conditions."""
+        return self.by_recipe.get(recipe_key)
+
+    def settle(self, recipe_key: str, evaluation: Evaluation) -> Evaluation:
+        """The evaluation with the first price of its network, which may be an earlier one."""
+        costs = self.by_network.setdefault(evaluation.deploy_key, evaluation.measurements)
+        self.by_recipe.setdefault(recipe_key, (evaluation.deploy_key, costs))
+        return dataclasses.replace(evaluation, measurements=costs)
+
+
+def price_key(study: StudySpec) -> str:
+    """Runs of equal keys measure alike: same machine, versions, targets and cost objectives."""
+    devices = {name: describe_device(t.device) for name, t in study.targets.items()}
+    costs = {o.name: repr(o.cost) for o in study.objectives if o.cost is not None}
+    targets = {name: repr(target) for name, target in study.targets.items()}
+    data: list[Any] = [versions(), devices, targets, costs, study.cost_context()]
+    return digest(data)
+
+
+def known_prices(study: StudySpec, store: Store, from_run: int | None) -> Prices:
+    """Prices of all runs like ours, or those of one run that the user names.
+
+    Raises:
+        InputError: there is no such run, or it measured other objectives.
+    """
+    if from_run is None:
+        return Prices(store.prices(price_key=price_key(study)))
+    if not store.run_exists(from_run):
+        raise InputError(f"--prices-from: the database holds no run {from_run}")
+    prices = store.prices(run=from_run)
+    wanted = {o.name for o in study.objectives if o.cost is not None}
+    for _, costs in prices.values():
+        if set(costs) != wanted:
+            raise InputError(
+                f"--prices-from: run {from_run} measured {', '.join(sorted(costs))}; "
+                f"this study needs {', '.join(sorted(wanted))}"
+            )
+    return Prices(prices)

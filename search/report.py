@@ -1,0 +1,231 @@
+"""Write the report of a study: python -m search.report study.yaml."""
+
+import argparse
+import html
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.commands import DONE, guarded
+
+if TYPE_CHECKING:
+    from search.store.view import StudyView, TrialView
+
+STYLE = """
+:root { --ink: #1c2430; --dim: #5b6675; --line: #d8dee6; --page: #ffffff; --mark: #2a6fdb; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e8ecf2; --dim: #a3aebd; --line: #3a4453; --page: #151a22; --mark: #7fb0ff; }
+}
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
+       max-width: 1180px; margin: 0 auto; padding: 24px 16px; }
+h1 { font-size: 1.7rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
+p.dim, caption, .dim { color: var(--dim); } .answer { border-left: 4px solid var(--mark); padding-left: 14px; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); }
+td.number, th.number { text-align: right; white-space: nowrap; }
+.figures > div { min-width: 0; } .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(480px, 100%), 1fr)); gap: 8px; }
+code { font-size: .92em; } @media print { .figures { display: block; } }
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and write; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="search.report", description="Write the report of a study as one HTML file."
+    )
+    parser.add_argument("study", help="study file, or the name of a study with --storage")
+    parser.add_argument("--storage", help="database URL, where a name is given")
+    parser.add_argument("--to", type=Path, help="file to write; default reports/NAME.html")
+    return guarded(lambda: _report(parser.parse_args(arguments)))
+
+
+def _report(options: argparse.Namespace) -> int:
+    from search.store.view import view_of
+
+    view = view_of(options.study, options.storage)
+    path = options.to or report_path(view.name)
+    write_report(view, path)
+    print(path)
+    return DONE
+
+
+def report_path(name: str) -> Path:
+    """Where the report of a study lies unless told otherwise."""
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    return Path("reports") / f"{safe}.html"
+
+
+def write_report(view: "StudyView", path: Path) -> None:
+    """Write the page; whole or not at all.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    from search.errors import InputError
+
+    aside = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(page(view), encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"report {path}: cannot be written: {error.strerror}; use --to"
+        ) from error
+
+
+def page(view: "StudyView") -> str:
+    """The report as HTML: answer, front, figures, what was spent and saved; opens offline."""
+    from plotly.offline import get_plotlyjs
+
+    from search.figures import curves_figure, front_figures, hypervolume_figure
+
+    figures = [*front_figures(view), hypervolume_figure(view), curves_figure(view)]
+    body = "\n".join(
+        [
+            f"<h1>{html.escape(view.name)}</h1>",
+            f"<p class=dim>{_when(view)}</p>",
+            _answer(view),
+            "<h2>The front</h2>",
+            _front_table(view),
+            "<h2>Figures</h2><div class=figures>",
+            *(_figure(figure) for figure in figures),
+            "</div><h2>What was spent, and what was saved</h2>",
+            _spent(view),
+            "<h2>How the costs were measured</h2>",
+            _conditions(view),
+        ]
+    )
+    return (
+        f'<!doctype html><html lang=en><meta charset="utf-8"><title>{html.escape(view.name)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{STYLE}</style><script>{get_plotlyjs()}</script><body>{body}</body></html>"
+    )
+
+
+def _when(view: "StudyView") -> str:
+    started = time.strftime("%Y-%m-%d %H:%M", time.localtime(view.created_at))
+    return f"started {started}, {len(view.runs)} run(s), {len(view.trials)} candidates"
+
+
+def _answer(view: "StudyView") -> str:
+    """Which network to take: the best score and the knee."""
+    from search.members import best, knee_of, no_front_reason
+    from search.tables import describe, show
+
+    if not view.members:
+        return f"<p class=answer>No front: {html.escape(no_front_reason(view))}</p>"
+    lines = []
+    for label, trial in (
+        ("Best score", best(view, view.members)),
+        ("Knee (nearest to the ideal)", knee_of(view, view.members)),
+    ):
+        values = ", ".join(f"{o.name} {show(trial.measurements[o.name])}" for o in view.objectives)
+        network = html.escape(describe(trial.candidate, view.chosen))
+        lines.append(
+            f"<p><b>{label}: trial {trial.number}</b>, {values}<br><code>{network}</code></p>"
+        )
+    limits = [o for o in view.objectives if o.limit is not None]
+    told = (
+        f"<p class=dim>All members keep the limits ({', '.join(map(_limit, limits))}).</p>"
+        if limits
+        else ""
+    )
+    return f"<div class=answer>{''.join(lines)}{told}</div>"
+
+
+def _limit(objective: object) -> str:
+    from objectives.units import format_quantity
+    from search.store.view import ObjectiveView
+
+    assert isinstance(objective, ObjectiveView)
+    assert objective.limit is not None
+    sign = "at most" if objective.direction == "minimize" else "at least"
+    return f"{objective.name} {sign} {format_quantity(objective.limit, objective.unit)}"
+
+
+def _front_table(view: "StudyView") -> str:
+    """One row a member, with intervals and all choices."""
+    from search.tables import describe, describe_training, show
+
+    head = "".join(f"<th class=number>{html.escape(o.name)}" for o in view.objectives)
+    rows = [
+        f"<tr><td class=number>{trial.number}"
+        + "".join(f"<td class=number>{show(trial.measurements[o.name])}" for o in view.objectives)
+        + f"<td><code>{html.escape(describe(trial.candidate, view.chosen))}</code>"
+        + f"<td class=dim><code>{html.escape(describe_training(trial.candidate, view.chosen))}</code>"
+        for trial in view.members
+    ]
+    return (
+        "<div class=wide><table><caption>Values with the half width of their 95% interval; "
+        "'!' marks a measurement to doubt.</caption>"
+        f"<tr><th class=number>trial{head}<th>network<th>training{''.join(rows)}</table></div>"
+    )
+
+
+def _figure(figure: object) -> str:
+    import plotly.graph_objects as go
+
+    assert isinstance(figure, go.Figure)
+    figure.update_layout(
+        template="none",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": "#7a8594", "size": 12},
+        margin={"l": 64, "r": 16, "t": 48, "b": 56},
+    )
+    figure.update_xaxes(gridcolor="rgba(128,140,155,.25)", zeroline=False)
+    figure.update_yaxes(gridcolor="rgba(128,140,155,.25)", zeroline=False)
+    # plotly's to_html is untyped
+    drawn: str = figure.to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        config={"displayModeBar": False, "responsive": True},
+    )
+    return f"<div>{drawn}</div>"
+
+
+def _spent(view: "StudyView") -> str:
+    """Candidates by outcome with the seconds they took."""
+    rows = []
+    for status in ("done", "stopped", "infeasible", "unbuildable", "failed"):
+        trials = [trial for trial in view.trials if trial.status == status]
+        if trials:
+            rows.append(_spent_row(status, trials))
+    repeats = (
+        f"<p>{view.num_repeats} repeats were answered from the store.</p>"
+        if view.num_repeats
+        else ""
+    )
+    return (
+        "<div class=wide><table><tr><th>outcome<th class=number>candidates<th class=number>seconds"
+        f"<th>the last reason{''.join(rows)}</table></div>{repeats}"
+    )
+
+
+def _spent_row(status: str, trials: "list[TrialView]") -> str:
+    seconds = sum(s for t in trials for stage, s in t.seconds.items() if stage != "wait")
+    reason = html.escape(trials[-1].reason)
+    return (
+        f"<tr><td>{status}<td class=number>{len(trials)}<td class=number>{seconds:.1f}<td>{reason}"
+    )
+
+
+def _conditions(view: "StudyView") -> str:
+    """The conditions of the members' costs; values of other conditions do not compare."""
+    found: dict[str, str] = {}
+    for trial in view.members:
+        for name, measured in trial.measurements.items():
+            told = ", ".join(
+                f"{k} {v}" for k, v in sorted(measured.conditions.items()) if k != "precision"
+            )
+            if told:
+                found.setdefault(name, told)
+    rows = "".join(f"<tr><td>{html.escape(k)}<td>{html.escape(v)}" for k, v in found.items())
+    return f"<div class=wide><table>{rows}</table></div>"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

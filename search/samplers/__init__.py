@@ -1,0 +1,18 @@
+"""Who proposes candidates: Optuna's samplers under one table. Nowhere else imports them.
+
+Each is a frozen dataclass whose fields are the YAML keys; Optuna itself is imported when a study
+starts, not when a study file is read.
+"""
+
+from search.samplers.optuna_samplers import GP, NSGA2, NSGA3, QMC, TPE, Random, Sampler
+
+__all__ = ["SAMPLERS", "Sampler"]
+
+SAMPLERS: dict[str, type[Sampler]] = {
+    "tpe": TPE,
+    "nsga2": NSGA2,
+    "nsga3": NSGA3,
+    "gp": GP,
+    "random": Random,
+    "qmc": QMC,
+}

@@ -1,0 +1,179 @@
+"""One run of a study, from the file to the report: opens everything, closes everything."""
+
+import dataclasses
+import threading
+from contextlib import ExitStack
+from functools import partial
+from typing import Literal, Self
+
+from objectives.units import format_quantity
+from search.artifacts import Folder
+from search.evaluate import evaluate
+from search.executors.executor import Run
+from search.loop import Loop, State
+from search.members import best, knee_of, no_front_reason
+from search.pareto import Scale
+from search.plan import Planner, make_plan
+from search.prices import Prices, known_prices, price_key
+from search.progress import LiveLine
+from search.report import report_path, write_report
+from search.spec import StudySpec, read_study
+from search.store.database import open_database
+from search.store.optuna_study import OptunaStudy
+from search.store.store import Store, versions
+from search.store.view import read_view
+from search.tables import console, front_table, plan_lines
+
+HEARTBEAT_S = 10.0
+
+Outcome = Literal["done", "exhausted", "interrupted"]
+
+
+class Session:
+    """A run: `plan`, `search`, `conclude`, in this order, inside a `with`."""
+
+    def __init__(
+        self,
+        study: StudySpec,
+        store: Store,
+        optuna: OptunaStudy,
+        prices: Prices,
+        run_jobs: Run,
+    ) -> None:
+        self.study = study
+        self.store = store
+        self.optuna = optuna
+        self.prices = prices
+        self.run_jobs = run_jobs
+        self.state = State()
+        self.stack = ExitStack()
+        self.outcome: Outcome = "interrupted"
+
+    @classmethod
+    def open(
+        cls, file: str, overrides: tuple[str, ...] = (), *, prices_from: int | None = None
+    ) -> Self:
+        """Read the study file, open its database, start workers.
+
+        Raises:
+            InputError: anything that the user must change; nothing is written then.
+        """
+        study = read_study(file, overrides)
+        engine = open_database(study.storage, create=True)
+        store = Store(engine, study.name)
+        store.begin_study(study.definition(), _objective_rows(study))
+        prices = known_prices(study, store, prices_from)
+        workers = study.executor.num_workers
+        store.begin_run(study.raw, versions(), price_key(study), workers)
+        with ExitStack() as stack:
+            stack.callback(engine.dispose)
+            run = stack.enter_context(
+                study.executor.start(
+                    partial(
+                        evaluate,
+                        study=study,
+                        device=study.executor.train_device,
+                        threads=study.executor.num_threads,
+                    )
+                )
+            )
+            optuna = OptunaStudy(
+                study.storage,
+                study.name,
+                choices=study.space.open_choices,
+                objectives=[(o.name, o.direction) for o in study.objectives],
+                sampler=study.search.sampler,
+                seed=study.seed,
+                trials=study.search.trials,
+            )
+            stack.callback(optuna.close)
+            session = cls(study, store, optuna, prices, run)
+            session.stack = stack.pop_all()
+        return session
+
+    def __enter__(self) -> Self:
+        self.stop_beating = threading.Event()
+        self.beating = threading.Thread(target=self._beat, daemon=True)
+        self.beating.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop_beating.set()
+        self.beating.join()
+        self.store.end_run(self.outcome, self.state.busy_s)
+        self.stack.close()
+
+    def plan(self) -> None:
+        """Price random candidates and freeze the scale, unless an earlier run did."""
+        stored, summary = self.store.scale()
+        if stored is None:
+            planner = Planner(self.study, self.store, self.prices)
+            self.run_jobs(planner.ask, planner.tell)
+            plan = make_plan(self.study, planner.evaluations)
+            stored, summary = dataclasses.asdict(plan.scale), dict(plan.summary)
+            self.store.keep_scale(stored, summary)
+        self.scale, self.summary = Scale(**stored), summary
+
+    def print_plan(self) -> None:
+        """Say what is about to be searched."""
+        units = {o.name: o.unit for o in self.study.objectives}
+        limits = [
+            f"{o.name} {'<=' if o.direction == 'minimize' else '>='} {format_quantity(o.limit, o.unit)}"
+            for o in self.study.objectives
+            if o.limit is not None
+        ]
+        screen = console()
+        screen.print(
+            f"[bold]study {self.study.name}[/], run {self.store.run}, {self.study.storage}"
+        )
+        for line in plan_lines(self.summary, units, limits):
+            screen.print(line, markup=False, overflow="fold")
+
+    def search(self, *, show: bool = True) -> Outcome:
+        """Search until the budget is used; Ctrl-C ends it in good order."""
+        live = LiveLine(self.study.search.trials, enabled=show)
+        loop = Loop(self.study, self.store, self.optuna, self.prices, self.scale, live)
+        self.state = loop.state
+        try:
+            self.run_jobs(loop.ask, loop.tell)
+            self.outcome = "exhausted" if loop.state.exhausted else "done"
+            loop.sweep()
+        except KeyboardInterrupt:
+            self.outcome = "interrupted"
+        finally:
+            live.close()
+        return self.outcome
+
+    def conclude(self, *, show: bool = True) -> None:
+        """Write the report, attach it for the dashboard, print the front."""
+        view = read_view(self.store.engine, self.study.name)
+        path = report_path(self.study.name)
+        write_report(view, path)
+        if self.outcome != "interrupted":
+            self.optuna.attach(str(path), Folder(self.study.artifacts))
+        if not show:
+            return
+        screen = console()
+        if not view.members:
+            screen.print(f"no front: {no_front_reason(view)}", markup=False)
+            return
+        screen.print(front_table(view, view.members))
+        knee, top = knee_of(view, view.members).number, best(view, view.members).number
+        screen.print(f"best score: trial {top}; knee: trial {knee}", markup=False)
+        screen.print(f"report: {path}", markup=False)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether any candidate of the study was measured and scored to the end."""
+        return self.state.counts["done"] > 0
+
+    def _beat(self) -> None:
+        while not self.stop_beating.wait(HEARTBEAT_S):
+            self.store.beat()
+
+
+def _objective_rows(study: StudySpec) -> list[dict[str, object]]:
+    return [
+        {"name": o.name, "unit": o.unit, "direction": o.direction, "limit": o.limit}
+        for o in study.objectives
+    ]

@@ -1,0 +1,132 @@
+"""Optuna's side of a study: it proposes parameters and keeps the trials that its dashboard shows.
+
+The only file that uses Optuna's studies and storage. Its tables are never written to by hand.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import optuna
+from optuna.artifacts import upload_artifact
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+
+from objectives.measurement import Direction
+from search.artifacts import Folder
+from search.samplers import Sampler
+from search.samplers.distributions import distributions, member
+from search.store.database import engine_options
+from spaces.choice import Choice, Scalar
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+optuna.logging.disable_default_handler()
+
+
+class OptunaStudy:
+    """Asks a sampler through Optuna and tells it results, under our trial numbers."""
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        *,
+        choices: tuple[Choice, ...],
+        objectives: Sequence[tuple[str, Direction]],
+        sampler: Sampler,
+        seed: int,
+        trials: int,
+    ) -> None:
+        storage = RDBStorage(url, engine_kwargs=engine_options(url))
+        if storage.engine.dialect.name == "sqlite":
+            _tune(storage)
+        self.storage = storage
+        self.study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            directions=[direction for _, direction in objectives],
+            load_if_exists=True,
+        )
+        # a sampler seeded alike after a resume would repeat its first proposals exactly
+        stored = len(self.study.get_trials(deepcopy=False))
+        self.study.sampler = sampler.build(seed=seed + 7919 * stored, trials=trials)
+        self.study.set_metric_names([name for name, _ in objectives])
+        self.domains = {choice.name: choice.domain for choice in choices}
+        self.distributions = distributions(choices)
+        self.open: dict[int, Trial] = {}
+
+    def ask(self) -> tuple[int, dict[str, Scalar]]:
+        """(trial number, value of every open choice) of a new proposal."""
+        trial = self.study.ask(self.distributions)
+        self.open[trial.number] = trial
+        return trial.number, self._values(trial.params)
+
+    def running(self) -> dict[int, dict[str, Scalar] | None]:
+        """Trials that were asked and never told; None where the asking was cut off half-way."""
+        found: dict[int, dict[str, Scalar] | None] = {}
+        for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self.open[frozen.number] = optuna.trial.Trial(self.study, frozen._trial_id)
+            whole = set(frozen.params) == set(self.distributions)
+            found[frozen.number] = self._values(frozen.params) if whole else None
+        return found
+
+    def tell(
+        self,
+        number: int,
+        *,
+        values: Sequence[float] | None,
+        failed: bool,
+        constraints: Sequence[float],
+        summary: str,
+    ) -> None:
+        """Close a trial: complete with `values`, failed, or else pruned.
+
+        `constraints`: at most 0 where met, always in the same order, written in the form that the
+        dashboard and every sampler read (optuna-dashboard 0.21 does not see `set_constraint`).
+        """
+        trial = self.open.pop(number)
+        # the public set_user_attr also keeps a copy in memory that nobody reads; one write less
+        if constraints:
+            self.storage.set_trial_system_attr(trial._trial_id, "constraints", list(constraints))
+        self.storage.set_trial_user_attr(trial._trial_id, "result", summary)
+        if values is not None:
+            self.study.tell(trial, list(values), state=TrialState.COMPLETE)
+        else:
+            self.study.tell(trial, state=TrialState.FAIL if failed else TrialState.PRUNED)
+
+    def set_note(self, key: str, value: str) -> None:
+        """An attribute of the study, shown by the dashboard."""
+        self.study.set_user_attr(key, value)
+
+    def attach(self, path: str, store: Folder) -> None:
+        """Attach a file to the study; the dashboard offers it for download."""
+        upload_artifact(
+            artifact_store=store, file_path=path, study_or_trial=self.study, storage=self.storage
+        )
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.storage.remove_session()
+        self.storage.engine.dispose()
+
+    def _values(self, parameters: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        return {name: member(self.domains[name], value) for name, value in parameters.items()}
+
+
+def _tune(storage: RDBStorage) -> None:
+    """Optuna commits once a parameter; NORMAL halves what that costs on SQLite in WAL mode."""
+    from sqlalchemy import event
+
+    def on_connect(connection: object, record: object) -> None:
+        cursor = connection.cursor()  # type: ignore[attr-defined]  # DBAPI connection
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.close()
+
+    event.listen(storage.engine, "connect", on_connect)
+    storage.engine.dispose()

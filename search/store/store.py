@@ -1,0 +1,509 @@
+"""Writing and resuming a study: every result is one transaction of ours, then Optuna is told."""
+
+import os
+import platform
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from objectives.measurement import Measurement
+from search.errors import InputError
+from search.evaluation import Artifact, Evaluation
+from search.store import schema
+from spaces.candidate import Candidate, digest
+from spaces.choice import Scalar
+
+LEASE_S = 60
+"""A run that has not shown signs of life for so long is taken for dead."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Front:
+    """A front as it was after a trial."""
+
+    trial: int
+    hypervolume: float
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTrial:
+    """A trial as it stands in the store, with its evaluations in the order of rungs."""
+
+    number: int
+    candidate: Candidate
+    repeats: int | None
+    evaluations: tuple[Evaluation, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """The keys of a candidate in its study."""
+
+    key: str
+    train_key: str
+    recipe_key: str
+
+
+class Store:
+    """The tables of one study during one run."""
+
+    def __init__(self, engine: Engine, study: str) -> None:
+        self.engine = engine
+        self.study = study
+        self.run = 0
+        self._seen_candidates: set[str] = set()
+        self._seen_conditions: set[str] = set()
+
+    def begin_study(self, definition: Mapping[str, str], objectives: Sequence[Any]) -> None:
+        """Create the study, or check that it is the same one.
+
+        Raises:
+            InputError: under this name the database holds another question.
+        """
+        with self.engine.begin() as connection:
+            known = connection.execute(
+                select(schema.studies.c.definition).where(schema.studies.c.name == self.study)
+            ).scalar()
+            if known is None:
+                connection.execute(
+                    insert(schema.studies).values(
+                        name=self.study,
+                        definition=dict(definition),
+                        objectives=list(objectives),
+                        created_at=time.time(),
+                    )
+                )
+                return
+        changed = [key for key, value in definition.items() if known.get(key) != value]
+        if changed:
+            raise InputError(
+                f"name: study {self.study!r} is in the database with another "
+                f"{' and '.join(changed)}; give the changed study another name"
+            )
+
+    def begin_run(
+        self, spec: Mapping[str, Any], versions: Mapping[str, Any], price_key: str, workers: int
+    ) -> int:
+        """Take the study's lease; returns the number of this run.
+
+        Raises:
+            InputError: another run of this study is alive.
+        """
+        runs, now = schema.runs, time.time()
+        with self.engine.begin() as connection:
+            for row in connection.execute(
+                select(runs).where(runs.c.study == self.study, runs.c.ended_at.is_(None))
+            ).all():
+                if _alive(row):
+                    raise InputError(
+                        f"name: study {self.study!r} is being run by process {row.pid} on "
+                        f"{row.host}; wait for it, stop it, or choose another name"
+                    )
+                connection.execute(
+                    update(runs)
+                    .where(runs.c.id == row.id)
+                    .values(ended_at=row.heartbeat_at, outcome="killed")
+                )
+            result = connection.execute(
+                insert(runs).values(
+                    study=self.study,
+                    spec=dict(spec),
+                    versions=dict(versions),
+                    price_key=price_key,
+                    host=socket.gethostname(),
+                    pid=os.getpid(),
+                    started_at=now,
+                    heartbeat_at=now,
+                    busy_s=0.0,
+                    workers=workers,
+                )
+            )
+            assert result.inserted_primary_key is not None
+            self.run = int(result.inserted_primary_key[0])
+        return self.run
+
+    def beat(self) -> None:
+        """Show that this run is alive."""
+        with self.engine.begin() as connection:
+            connection.execute(
+                update(schema.runs)
+                .where(schema.runs.c.id == self.run)
+                .values(heartbeat_at=time.time())
+            )
+
+    def end_run(self, outcome: str, busy_s: float) -> None:
+        """Give the lease back."""
+        with self.engine.begin() as connection:
+            connection.execute(
+                update(schema.runs)
+                .where(schema.runs.c.id == self.run)
+                .values(ended_at=time.time(), outcome=outcome, busy_s=busy_s)
+            )
+
+    def scale(self) -> tuple[Any, Any]:
+        """(scale, plan) as stored; (None, None) before the plan is made."""
+        with self.engine.connect() as connection:
+            row = connection.execute(
+                select(schema.studies.c.scale, schema.studies.c.plan).where(
+                    schema.studies.c.name == self.study
+                )
+            ).one()
+        return row.scale, row.plan
+
+    def keep_scale(self, scale: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+        """Freeze the scale of the hypervolume and what the plan found."""
+        with self.engine.begin() as connection:
+            connection.execute(
+                update(schema.studies)
+                .where(schema.studies.c.name == self.study)
+                .values(scale=dict(scale), plan=dict(plan))
+            )
+
+    def add_trial(
+        self,
+        number: int,
+        candidate: Candidate,
+        keys: Keys,
+        parameters: Mapping[str, Scalar],
+        repeats: int | None = None,
+    ) -> None:
+        """A proposal, before anything is done about it."""
+        with self.engine.begin() as connection:
+            self._add_candidate(connection, candidate, keys)
+            connection.execute(
+                insert(schema.trials).values(
+                    study=self.study,
+                    number=number,
+                    candidate=keys.key,
+                    run=self.run,
+                    parameters=dict(parameters),
+                    repeats=repeats,
+                    proposed_at=time.time(),
+                )
+            )
+
+    def mark_repeat(self, number: int, first: int) -> None:
+        """A trial turned out to be the network of an earlier one."""
+        table = schema.trials
+        with self.engine.begin() as connection:
+            connection.execute(
+                update(table)
+                .where(table.c.study == self.study, table.c.number == number)
+                .values(repeats=first)
+            )
+
+    def record(self, evaluation: Evaluation, keys: Keys, front: Front | None = None) -> None:
+        """An evaluation with measurements, artifacts and the front it makes: one transaction."""
+        with self.engine.begin() as connection:
+            self._add_candidate(connection, evaluation.candidate, keys, evaluation.deploy_key)
+            result = connection.execute(
+                insert(schema.evaluations).values(
+                    study=self.study,
+                    trial=evaluation.trial,
+                    candidate=keys.key,
+                    run=self.run,
+                    rung=evaluation.rung,
+                    status=evaluation.status,
+                    reason=evaluation.reason,
+                    seconds=dict(evaluation.seconds),
+                    at=time.time(),
+                )
+            )
+            assert result.inserted_primary_key is not None
+            self._add_measurements(connection, int(result.inserted_primary_key[0]), evaluation)
+            if evaluation.artifacts and evaluation.trial is not None:
+                connection.execute(
+                    insert(schema.checkpoints),
+                    [self._artifact_row(evaluation.trial, a) for a in evaluation.artifacts],
+                )
+            if front is not None:
+                self._add_front(connection, front)
+
+    def trials(self) -> list[StoredTrial]:
+        """Every trial of the study with what is known of it, by number."""
+        trials, candidates = schema.trials, schema.candidates
+        with self.engine.connect() as connection:
+            evaluations = _evaluations(connection, self.study)
+            rows = connection.execute(
+                select(trials.c.number, trials.c.repeats, candidates.c.data)
+                .join(candidates, candidates.c.key == trials.c.candidate)
+                .where(trials.c.study == self.study)
+                .order_by(trials.c.number)
+            ).all()
+        return [
+            StoredTrial(
+                number=row.number,
+                candidate=Candidate.from_dict(row.data),
+                repeats=row.repeats,
+                evaluations=tuple(evaluations.get(row.number, ())),
+            )
+            for row in rows
+        ]
+
+    def prices(
+        self, *, price_key: str | None = None, run: int | None = None
+    ) -> dict[str, tuple[str, dict[str, Measurement]]]:
+        """Recipe -> (deploy key, costs) of all runs of a price key, or of one run.
+
+        Where a deployed network was priced twice, the first price holds.
+        """
+        evaluations, candidates, runs = schema.evaluations, schema.candidates, schema.runs
+        query = (
+            select(evaluations.c.id, candidates.c.recipe_key, candidates.c.deploy_key)
+            .join(candidates, candidates.c.key == evaluations.c.candidate)
+            .join(runs, runs.c.id == evaluations.c.run)
+            .where(evaluations.c.rung == 0, evaluations.c.status.in_(("priced", "infeasible")))
+            .order_by(evaluations.c.id)
+        )
+        query = (
+            query.where(runs.c.id == run) if run else query.where(runs.c.price_key == price_key)
+        )
+        with self.engine.connect() as connection:
+            rows = connection.execute(query).all()
+            measured = _measurements(connection, query.with_only_columns(evaluations.c.id))
+        prices: dict[str, tuple[str, dict[str, Measurement]]] = {}
+        first: dict[str, dict[str, Measurement]] = {}
+        for row in rows:
+            costs = first.setdefault(row.deploy_key, measured.get(row.id, {}))
+            prices.setdefault(row.recipe_key, (row.deploy_key, costs))
+        return prices
+
+    def run_exists(self, run: int) -> bool:
+        """Whether the database holds a run of this number, of any study."""
+        with self.engine.connect() as connection:
+            return bool(
+                connection.execute(
+                    select(schema.runs.c.id).where(schema.runs.c.id == run)
+                ).scalar()
+            )
+
+    def artifacts(self) -> dict[int, list[Artifact]]:
+        """Trial -> its artifacts."""
+        found: dict[int, list[Artifact]] = {}
+        with self.engine.connect() as connection:
+            for row in connection.execute(
+                select(schema.checkpoints).where(schema.checkpoints.c.study == self.study)
+            ):
+                artifact = Artifact(
+                    id=row.artifact,
+                    kind=row.kind,
+                    train_key=row.train_key,
+                    epoch=row.epoch,
+                    num_bytes=row.num_bytes,
+                )
+                found.setdefault(row.trial, []).append(artifact)
+        return found
+
+    def known_artifacts(self) -> set[str]:
+        """Ids of all artifacts that any study of the database refers to."""
+        with self.engine.connect() as connection:
+            return set(connection.execute(select(schema.checkpoints.c.artifact)).scalars())
+
+    def drop_artifacts(self, trial: int, ids: Sequence[str]) -> list[str]:
+        """Forget artifacts of a trial; returns those that nobody refers to any more."""
+        rows = schema.checkpoints
+        with self.engine.begin() as connection:
+            connection.execute(
+                delete(rows).where(
+                    rows.c.study == self.study, rows.c.trial == trial, rows.c.artifact.in_(ids)
+                )
+            )
+            used = set(
+                connection.execute(
+                    select(rows.c.artifact).where(rows.c.artifact.in_(ids))
+                ).scalars()
+            )
+        return [artifact for artifact in ids if artifact not in used]
+
+    def last_front(self) -> Front | None:
+        """The newest front of the study."""
+        fronts, members = schema.fronts, schema.front_members
+        with self.engine.connect() as connection:
+            row = connection.execute(
+                select(fronts)
+                .where(fronts.c.study == self.study)
+                .order_by(fronts.c.id.desc())
+                .limit(1)
+            ).one_or_none()
+            if row is None:
+                return None
+            numbers = connection.execute(
+                select(members.c.trial).where(members.c.front == row.id).order_by(members.c.trial)
+            ).scalars()
+            return Front(trial=row.trial, hypervolume=row.hypervolume, members=tuple(numbers))
+
+    def _add_candidate(
+        self, connection: Connection, candidate: Candidate, keys: Keys, deploy_key: str = ""
+    ) -> None:
+        table = schema.candidates
+        if keys.key not in self._seen_candidates:
+            exists = connection.execute(
+                select(table.c.key).where(table.c.key == keys.key)
+            ).scalar()
+            if exists is None:
+                connection.execute(
+                    insert(table).values(
+                        key=keys.key,
+                        train_key=keys.train_key,
+                        recipe_key=keys.recipe_key,
+                        deploy_key=deploy_key or None,
+                        data=candidate.as_dict(),
+                    )
+                )
+                deploy_key = ""
+            self._seen_candidates.add(keys.key)
+        if deploy_key:
+            connection.execute(
+                update(table).where(table.c.key == keys.key).values(deploy_key=deploy_key)
+            )
+
+    def _add_measurements(
+        self, connection: Connection, evaluation_id: int, evaluation: Evaluation
+    ) -> None:
+        rows = []
+        for objective, measurement in evaluation.measurements.items():
+            key = digest(dict(measurement.conditions))
+            self._add_conditions(connection, key, measurement)
+            rows.append(
+                {
+                    "evaluation": evaluation_id,
+                    "objective": objective,
+                    "value": measurement.value,
+                    "unit": measurement.unit,
+                    "low": measurement.low,
+                    "high": measurement.high,
+                    "samples": list(measurement.samples),
+                    "flags": list(measurement.flags),
+                    "conditions": key,
+                }
+            )
+        if rows:
+            connection.execute(insert(schema.measurements), rows)
+
+    def _add_conditions(self, connection: Connection, key: str, measurement: Measurement) -> None:
+        if key in self._seen_conditions:
+            return
+        table = schema.conditions
+        if connection.execute(select(table.c.key).where(table.c.key == key)).scalar() is None:
+            connection.execute(insert(table).values(key=key, data=dict(measurement.conditions)))
+        self._seen_conditions.add(key)
+
+    def _artifact_row(self, trial: int, artifact: Artifact) -> dict[str, Any]:
+        return {
+            "study": self.study,
+            "trial": trial,
+            "artifact": artifact.id,
+            "kind": artifact.kind,
+            "train_key": artifact.train_key,
+            "epoch": artifact.epoch,
+            "num_bytes": artifact.num_bytes,
+        }
+
+    def _add_front(self, connection: Connection, front: Front) -> None:
+        result = connection.execute(
+            insert(schema.fronts).values(
+                study=self.study,
+                trial=front.trial,
+                at=time.time(),
+                hypervolume=front.hypervolume,
+            )
+        )
+        assert result.inserted_primary_key is not None
+        front_id = result.inserted_primary_key[0]
+        if front.members:
+            connection.execute(
+                insert(schema.front_members),
+                [{"front": front_id, "trial": member} for member in front.members],
+            )
+
+
+def _alive(row: Any) -> bool:
+    """Whether a run that has not ended still lives: by its process here, by its lease elsewhere."""
+    if row.host == socket.gethostname():
+        try:
+            os.kill(row.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+    return bool(time.time() - row.heartbeat_at < LEASE_S)
+
+
+def _evaluations(connection: Connection, study: str) -> dict[int, list[Evaluation]]:
+    table, candidates = schema.evaluations, schema.candidates
+    query = (
+        select(table, candidates.c.data, candidates.c.deploy_key)
+        .join(candidates, candidates.c.key == table.c.candidate)
+        .where(table.c.study == study, table.c.trial.is_not(None))
+        .order_by(table.c.trial, table.c.rung)
+    )
+    measured = _measurements(
+        connection, select(table.c.id).where(table.c.study == study, table.c.trial.is_not(None))
+    )
+    found: dict[int, list[Evaluation]] = {}
+    for row in connection.execute(query):
+        evaluation = Evaluation(
+            trial=row.trial,
+            candidate=Candidate.from_dict(row.data),
+            rung=row.rung,
+            status=row.status,
+            reason=row.reason,
+            measurements=measured.get(row.id, {}),
+            deploy_key=row.deploy_key or "",
+            seconds=row.seconds,
+        )
+        found.setdefault(row.trial, []).append(evaluation)
+    return found
+
+
+def _measurements(
+    connection: Connection, evaluation_ids: Any
+) -> dict[int, dict[str, Measurement]]:
+    """Evaluation id -> objective -> measurement, for a query of ids."""
+    table, conditions = schema.measurements, schema.conditions
+    query = (
+        select(table, conditions.c.data)
+        .join(conditions, conditions.c.key == table.c.conditions)
+        .where(table.c.evaluation.in_(evaluation_ids))
+    )
+    found: dict[int, dict[str, Measurement]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row.evaluation, {})[row.objective] = Measurement(
+            value=row.value,
+            unit=row.unit,
+            low=row.low,
+            high=row.high,
+            samples=tuple(row.samples),
+            conditions=row.data,
+            flags=tuple(row.flags),
+        )
+    return found
+
+
+def count_studies(engine: Engine) -> int:
+    """Number of studies in the database."""
+    with engine.connect() as connection:
+        return int(
+            connection.execute(select(func.count()).select_from(schema.studies)).scalar_one()
+        )
+
+
+def versions() -> dict[str, Any]:
+    """What decides a latency besides the network: machine and library versions."""
+    from importlib.metadata import version
+
+    names = ("torch", "onnxruntime", "numpy", "torch-pruning")
+    return {
+        "machine": f"{platform.machine()} {platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+    }
+
+
+__all__ = ["Front", "IntegrityError", "Keys", "Store", "StoredTrial", "versions"]

@@ -1,0 +1,201 @@
+"""Reading a study: what `front`, `report` and `export` need, without torch or Optuna."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Engine, select
+
+from objectives.measurement import Direction, Measurement
+from search.address import read_study_address
+from search.errors import InputError, nearest
+from search.evaluation import Status
+from search.pareto import Array, Scale
+from search.store import schema
+from search.store.database import open_database
+from search.store.store import Store
+from spaces.candidate import Candidate
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveView:
+    """An objective as the study stored it."""
+
+    name: str
+    unit: str
+    direction: Direction
+    limit: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialView:
+    """A candidate of the study and how it ended (or where it stands)."""
+
+    number: int
+    candidate: Candidate
+    status: Status
+    reason: str
+    measurements: Mapping[str, Measurement]
+    curve: tuple[tuple[int, Measurement], ...]
+    """(epochs, score) at every rung it reached."""
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontView:
+    """A front in the study's history."""
+
+    trial: int
+    at: float
+    hypervolume: float
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyView:
+    """A study as it stands in the database."""
+
+    name: str
+    created_at: float
+    objectives: tuple[ObjectiveView, ...]
+    scale: Scale | None
+    plan: Mapping[str, Any]
+    trials: tuple[TrialView, ...]
+    """Repeats are left out."""
+    num_repeats: int
+    fronts: tuple[FrontView, ...]
+    runs: tuple[Mapping[str, Any], ...]
+
+    @property
+    def chosen(self) -> frozenset[str]:
+        """Dotted names of the options that the study file mentions, such as `prune.ratio`."""
+        space = self.runs[-1]["spec"].get("space", {}) if self.runs else {}
+        steps = space.get("compression") or []
+        parts = [space.get("architecture"), *(steps if isinstance(steps, list) else [steps])]
+        named = {name: o for part in parts if isinstance(part, dict) for name, o in part.items()}
+        named |= {section: space.get(section) for section in ("training", "augmentation")}
+        return frozenset(
+            f"{part}.{option}"
+            for part, options in named.items()
+            if isinstance(options, dict)
+            for option in options
+        )
+
+    @property
+    def members(self) -> tuple[TrialView, ...]:
+        """The members of the newest front, by the first cost."""
+        numbers = set(self.fronts[-1].members) if self.fronts else set()
+        found = [trial for trial in self.trials if trial.number in numbers]
+        last = self.objectives[-1].name
+        return tuple(sorted(found, key=lambda trial: trial.measurements[last].value))
+
+    def values(self, trials: tuple[TrialView, ...]) -> Array:
+        """(n, m) values of fully measured trials, in natural sign."""
+        rows = [[t.measurements[o.name].value for o in self.objectives] for t in trials]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.objectives))
+
+    def objective(self, name: str) -> ObjectiveView:
+        """The objective of a name.
+
+        Raises:
+            InputError: the study measures none of this name.
+        """
+        known = {objective.name: objective for objective in self.objectives}
+        if name not in known:
+            raise InputError(
+                f"{name!r} is not measured by study {self.name!r}; {nearest(name, known)}"
+            )
+        return known[name]
+
+
+def read_view(engine: Engine, name: str) -> StudyView:
+    """The study `name` of a database.
+
+    Raises:
+        InputError: there is no such study.
+    """
+    with engine.connect() as connection:
+        studies = connection.execute(select(schema.studies.c.name)).scalars().all()
+        row = connection.execute(
+            select(schema.studies).where(schema.studies.c.name == name)
+        ).one_or_none()
+        if row is None:
+            raise InputError(f"the database holds no study {name!r}; {nearest(name, studies)}")
+        runs = connection.execute(
+            select(schema.runs).where(schema.runs.c.study == name).order_by(schema.runs.c.id)
+        ).mappings()
+        run_rows = tuple(dict(run) for run in runs)
+        fronts = _fronts(engine, name)
+    stored = Store(engine, name).trials()
+    return StudyView(
+        name=name,
+        created_at=row.created_at,
+        objectives=tuple(ObjectiveView(**objective) for objective in row.objectives),
+        scale=Scale(**row.scale) if row.scale else None,
+        plan=row.plan or {},
+        trials=tuple(_trial(trial) for trial in stored if trial.repeats is None),
+        num_repeats=sum(trial.repeats is not None for trial in stored),
+        fronts=fronts,
+        runs=run_rows,
+    )
+
+
+def _trial(stored: Any) -> TrialView:
+    evaluations = stored.evaluations
+    last = evaluations[-1] if evaluations else None
+    scores = [
+        (e.rung, next(iter(e.measurements.values())))
+        for e in evaluations
+        if e.rung > 0 and e.measurements
+    ]
+    seconds: dict[str, float] = {}
+    for evaluation in evaluations:
+        for stage, spent in evaluation.seconds.items():
+            seconds[stage] = seconds.get(stage, 0.0) + spent
+    return TrialView(
+        number=stored.number,
+        candidate=stored.candidate,
+        status=last.status if last else "priced",
+        reason=last.reason if last else "",
+        measurements={k: m for e in evaluations for k, m in e.measurements.items()},
+        curve=tuple(scores),
+        seconds=seconds,
+    )
+
+
+def _fronts(engine: Engine, name: str) -> tuple[FrontView, ...]:
+    fronts, members = schema.fronts, schema.front_members
+    query = (
+        select(fronts, members.c.trial.label("member"))
+        .join(members, members.c.front == fronts.c.id)
+        .where(fronts.c.study == name)
+        .order_by(fronts.c.id, members.c.trial)
+    )
+    found: dict[int, FrontView] = {}
+    with engine.connect() as connection:
+        for row in connection.execute(query):
+            known = found.get(row.id)
+            found[row.id] = FrontView(
+                trial=row.trial,
+                at=row.at,
+                hypervolume=row.hypervolume,
+                members=(*(known.members if known else ()), row.member),
+            )
+    return tuple(found.values())
+
+
+def view_of(study: str, storage: str | None) -> StudyView:
+    """A study by its file, or by name where `storage` gives the database.
+
+    Raises:
+        InputError: no such file, database or study.
+    """
+    url, name = storage, study
+    if url is None:
+        name, url, _ = read_study_address(study)
+    engine = open_database(url, create=False)
+    try:
+        return read_view(engine, name)
+    finally:
+        engine.dispose()

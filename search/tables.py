@@ -1,0 +1,99 @@
+"""Fronts, plans and candidates as text for the terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from objectives.measurement import Measurement
+from objectives.units import format_quantity
+from search.store.view import StudyView, TrialView
+from spaces.candidate import Candidate
+
+
+def console(*, error: bool = False) -> Console:
+    """The terminal; width and colour as it has them, `NO_COLOR` respected."""
+    return Console(stderr=error, highlight=False, soft_wrap=False)
+
+
+def front_table(view: StudyView, members: Sequence[TrialView]) -> Table:
+    """One row a member: number, objectives with intervals, choices."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("trial", justify="right")
+    for objective in view.objectives:
+        table.add_column(objective.name, justify="right", no_wrap=True)
+    table.add_column("network", overflow="fold")
+    for trial in members:
+        cells = [show(trial.measurements[o.name]) for o in view.objectives]
+        table.add_row(str(trial.number), *cells, describe(trial.candidate, view.chosen))
+    return table
+
+
+def show(measurement: Measurement) -> str:
+    """Value with half width of its interval where it has one; `!` where it is flagged."""
+    text = format_quantity(measurement.value, measurement.unit)
+    if measurement.high > measurement.low:
+        half = 100 * (measurement.high - measurement.low) / 2
+        relative = half if measurement.unit == "ratio" else half / abs(measurement.value or 1.0)
+        text += f" ±{relative:.1f}{'' if measurement.unit == 'ratio' else '%'}"
+    return f"{text} !" if measurement.flags else text
+
+
+def describe(candidate: Candidate, chosen: frozenset[str] = frozenset()) -> str:
+    """What a candidate is, in one line: architecture, then compression.
+
+    `chosen`: the options to name, such as `prune.ratio`; all of them if it is empty.
+    """
+    parts = [(candidate.family, candidate.architecture), *candidate.compression]
+    return "; ".join(f"{name} {_options(_only(name, o, chosen))}" for name, o in parts)
+
+
+def describe_training(candidate: Candidate, chosen: frozenset[str] = frozenset()) -> str:
+    """How a candidate is trained, in one line; augmentation that is off is left out."""
+    used = {k: v for k, v in candidate.augmentation.items() if v}
+    training = _only("training", candidate.training, chosen)
+    return _options({**training, **_only("augmentation", used, chosen)})
+
+
+def _only(part: str, options: Mapping[str, Any], chosen: frozenset[str]) -> Mapping[str, Any]:
+    return {k: v for k, v in options.items() if not chosen or f"{part}.{k}" in chosen}
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={_value(value)}" for name, value in options.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return ",".join(str(item) for item in value)
+    return str(value)
+
+
+def plan_lines(
+    plan: Mapping[str, Any], units: Mapping[str, str], limits: Sequence[str]
+) -> list[str]:
+    """The plan as lines: size of the space, three priced candidates, whether limits can be met."""
+    combinations, continuous = int(plan["combinations"]), plan["continuous"]
+    ranges = f" x {continuous} continuous ranges" if continuous else ""
+    lines = [f"space     {_count(combinations)} combinations{ranges}"]
+    for name, example in plan["examples"].items():
+        costs = ", ".join(
+            f"{k} {format_quantity(v, units[k])}" for k, v in example["costs"].items()
+        )
+        lines.append(f"{name:9} {costs}: {describe(Candidate.from_dict(example['candidate']))}")
+    if limits:
+        told = " and ".join(limits)
+        lines.append(
+            f"limits    {told}: met by {plan['within_limits']} of {plan['priced']} priced"
+        )
+        if not plan["within_limits"]:
+            lines.append("          none met them: the study may end without a front")
+    lines += [f"unpriced  {reason}" for reason in plan["unpriced"]]
+    return lines
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number < 10**7 else f"{number:.2e}"

@@ -1,0 +1,13 @@
+"""Kinds of networks: one file a family, one table."""
+
+from spaces.families.convnet import ConvNet
+from spaces.families.family import Family
+from spaces.families.lenet import LeNet
+from spaces.families.own import Own
+
+__all__ = ["FAMILIES", "Family", "Own"]
+
+FAMILIES: dict[str, type[Family]] = {
+    "convnet": ConvNet,
+    "lenet": LeNet,
+}

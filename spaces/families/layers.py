@@ -1,0 +1,30 @@
+"""Layers that several families offer by name."""
+
+from typing import Literal
+
+from torch import nn
+
+Activation = Literal["relu", "leaky_relu", "silu", "hardswish", "gelu", "tanh"]
+PoolKind = Literal["max", "avg"]
+
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "silu": nn.SiLU,
+    "hardswish": nn.Hardswish,
+    "gelu": nn.GELU,
+    "tanh": nn.Tanh,
+}
+
+
+def pooling(kind: PoolKind, window: int) -> nn.Module:
+    """A pooling with stride 2 that halves a map, rounding down for even windows, else up."""
+    padding = (window - 1) // 2
+    if kind == "max":
+        return nn.MaxPool2d(window, stride=2, padding=padding)
+    return nn.AvgPool2d(window, stride=2, padding=padding, count_include_pad=False)
+
+
+def pooled(side: int, window: int) -> int:
+    """Side length of a map after `pooling` with `window`."""
+    return (side + 2 * ((window - 1) // 2) - window) // 2 + 1

@@ -1,0 +1,219 @@
+"""All choices of a study, and the way from their values to a candidate and back."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from spaces.candidate import Candidate, Options
+from spaces.choice import Choice, Fixed, Scalar, Values, draw, members, representatives
+from spaces.compression import Step
+from spaces.families import Family, Own
+from spaces.part import Part
+
+FAMILY = "architecture"
+"""Name of the choice between families, where there are several."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A part and the choices made for its fields."""
+
+    prefix: str
+    """Dotted path of the part, such as `architecture.convnet`."""
+    part: Part
+    choices: tuple[Choice, ...]
+
+    def options(self, values: Mapping[str, Scalar]) -> dict[str, Any]:
+        """Field -> value, or tuple of values a stage, of the active choices."""
+        options: dict[str, Any] = {}
+        for choice in self.choices:
+            if choice.name not in values:
+                continue
+            field, _, stage = choice.name.removeprefix(f"{self.prefix}.").partition(".")
+            value = values[choice.name]
+            options[field] = (*options.get(field, ()), value) if stage else value
+        return options
+
+
+@dataclass(frozen=True)
+class Space:
+    """Families, training, augmentation and compression of a study with all their choices."""
+
+    families: tuple[Group, ...]
+    training: Group
+    augmentation: Group
+    compression: tuple[Group, ...]
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """Every group, in the order in which choices are decided."""
+        return (*self.families, self.training, self.augmentation, *self.compression)
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """Every choice, also those with a fixed value."""
+        names = tuple(group.part.name for group in self.families)
+        family = (Choice(FAMILY, Values(names)),) if len(names) > 1 else ()
+        return (*family, *(choice for group in self.groups for choice in group.choices))
+
+    @property
+    def open_choices(self) -> tuple[Choice, ...]:
+        """The choices that are left to a sampler."""
+        return tuple(c for c in self.choices if not isinstance(c.domain, Fixed))
+
+    def decode(self, parameters: Mapping[str, Scalar], input_shape: tuple[int, ...]) -> Candidate:
+        """The canonical candidate of a full assignment of the open choices.
+
+        Choices that do not matter are dropped: those whose condition does not hold, those of
+        other families, of stages that do not exist, of steps that change nothing.
+        """
+        values = self._active(parameters)
+        family = self._family(values)
+        options = {**family.part.defaults, **family.options(values)}
+        steps = (
+            (group.part.name, group.part.make(group.options(values))) for group in self.compression
+        )
+        return Candidate(
+            family=family.part.name,
+            architecture=_canonical(family.part, options, input_shape),
+            training=_plain(self.training.part.make(self.training.options(values))),
+            augmentation=_plain(self.augmentation.part.make(self.augmentation.options(values))),
+            compression=tuple((name, _plain(step)) for name, step in steps if not step.idle()),
+        )
+
+    def encode(self, candidate: Candidate) -> dict[str, Scalar]:
+        """An assignment of the open choices that decodes to `candidate`.
+
+        A choice that is inactive in `candidate` gets the first value of its domain.
+        """
+        known = {
+            FAMILY: candidate.family,
+            **_flat(f"{FAMILY}.{candidate.family}", candidate.architecture),
+        }
+        known |= _flat("training", candidate.training)
+        known |= _flat("augmentation", candidate.augmentation)
+        for group in self.compression:
+            idle = _idle_options(group)
+            known |= _flat(group.prefix, dict(candidate.compression).get(group.part.name, idle))
+        return {
+            choice.name: _nearest(choice, known.get(choice.name)) for choice in self.open_choices
+        }
+
+    def family(self, candidate: Candidate) -> Family:
+        """The family with the candidate's choices, ready to check and build."""
+        group = next(g for g in self.families if g.part.name == candidate.family)
+        return _make_family(group.part, candidate.architecture)
+
+    def check(
+        self, candidate: Candidate, input_shape: tuple[int, ...], outputs: int
+    ) -> str | None:
+        """The reason why the candidate's choices do not fit each other or the task, or None."""
+        try:
+            return self.family(candidate).check(input_shape, outputs)
+        except ValueError as error:
+            return f"{candidate.family}: {str(error).splitlines()[0]}"
+
+    def build(self, candidate: Candidate, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+        """The candidate's network before compression, freshly initialised."""
+        return self.family(candidate).build(input_shape, outputs)
+
+    def pipeline(self, candidate: Candidate) -> tuple[tuple[str, Step], ...]:
+        """(name, step) in order: those of the candidate that change something."""
+        parts = {group.part.name: group.part for group in self.compression}
+        return tuple((name, parts[name].make(options)) for name, options in candidate.compression)
+
+    def draw(self, rng: np.random.Generator) -> dict[str, Scalar]:
+        """A random full assignment of the open choices."""
+        return {choice.name: draw(choice.domain, rng) for choice in self.open_choices}
+
+    def size(self) -> tuple[int, int]:
+        """(assignments of all finite open choices, families counted apart; continuous choices).
+
+        Assignments that decode to the same candidate are counted each.
+        """
+        shared = [c for g in self.groups if g not in self.families for c in g.choices]
+        finite = sum(_product(group.choices) for group in self.families) * _product(shared)
+        return finite, sum(members(c.domain) is None for c in self.choices)
+
+    def source(self) -> str:
+        """Hash of the sources of the user's own parts; empty where there are none."""
+        return "".join(group.part.source for group in self.groups)
+
+    def _active(self, parameters: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Values of the active choices, fixed ones included, in order."""
+        values: dict[str, Scalar] = {}
+        for choice in self.choices:
+            if choice.active(values):
+                domain = choice.domain
+                values[choice.name] = (
+                    domain.value if isinstance(domain, Fixed) else parameters[choice.name]
+                )
+        return values
+
+    def _family(self, values: Mapping[str, Scalar]) -> Group:
+        if len(self.families) == 1:
+            return self.families[0]
+        return next(g for g in self.families if g.part.name == values[FAMILY])
+
+
+def _make_family(part: Part, options: Options) -> Family:
+    """A family is a dataclass; any other callable builds a network of the user's own."""
+    if dataclasses.is_dataclass(part.factory):
+        made: Family = part.make(options)
+        return made
+    return Own(part.factory, options)
+
+
+def _canonical(part: Part, options: Options, input_shape: tuple[int, ...]) -> Options:
+    """Canonical fields; as they are if the family refuses them (`check` says why)."""
+    try:
+        return _plain(_make_family(part, options).canonical(input_shape))
+    except ValueError:
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
+
+
+def _plain(part: Any) -> Options:
+    """A part's fields as JSON data."""
+    fields = part.options if isinstance(part, Own) else dataclasses.asdict(part)
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
+
+
+def _flat(prefix: str, options: Options) -> dict[str, Any]:
+    """Options by dotted name, stages counted from 1.
+
+    A per-stage field is known under its plain name too, by the first value that is not 0 (a
+    skipped pooling), for spaces that choose one value for all stages.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, (list, tuple)):
+            flat |= {f"{prefix}.{name}.{stage}": v for stage, v in enumerate(value, 1)}
+            flat[f"{prefix}.{name}"] = next((v for v in value if v), value[0])
+        else:
+            flat[f"{prefix}.{name}"] = value
+    return flat
+
+
+def _idle_options(group: Group) -> Options:
+    """Options of a step of the space that change nothing, if there are any."""
+    for choice in group.choices:
+        for value in members(choice.domain) or ():
+            field = choice.name.removeprefix(f"{group.prefix}.")
+            if group.part.make({field: value}).idle():
+                return {field: value}
+    return {}
+
+
+def _nearest(choice: Choice, value: Any) -> Scalar:
+    """`value`, or the first of the domain where the candidate does not say."""
+    first: Scalar = representatives(choice.domain)[0] if value is None else value
+    return first
+
+
+def _product(choices: Iterable[Choice]) -> int:
+    return math.prod(len(members(choice.domain) or (0,)) for choice in choices)

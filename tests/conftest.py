@@ -1,0 +1,89 @@
+"""What several tests need: real data if it is there, small studies, a clean folder to run in."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tests share two cores; torch's default would take all."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def data() -> Path:
+    """The folder of real data sets, or skip."""
+    root = os.environ.get("PARETUNE_DATA")
+    if root is None or not (Path(root) / "data").is_dir():
+        pytest.skip("PARETUNE_DATA does not name a folder with data/")
+    return Path(root)
+
+
+SMALL = """
+name: small
+seed: 0
+task: digits
+space:
+  architecture: {convnet: {depth: [1, 2], width: [4, 8], pool: [2, 3]}}
+  training: {lr: {low: 1.0e-3, high: 1.0e-2, log: true}}
+  compression:
+    - prune: {ratio: [0.0, 0.5]}
+    - quantize: {scheme: [none, int8]}
+targets:
+  cpu: {runtime: onnxruntime}
+objectives:
+  - accuracy
+  - flops
+  - latency: {target: cpu, limit: 1 ms}
+search: {sampler: random, trials: 4, rungs: [1, 2], plan: 8}
+executor: inline
+storage: sqlite:///small.db
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def small(folder: Path) -> Path:
+    """A study of seconds, `small.yaml`, in an empty current folder."""
+    path = folder / "small.yaml"
+    path.write_text(SMALL)
+    return path
+
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def command(folder: Path) -> Command:
+    """Run `python -m search.NAME ARGUMENTS` in the current folder as a user would."""
+
+    def run(
+        name: str, *arguments: str, timeout: float = 120
+    ) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", f"search.{name}", *map(str, arguments)],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run
