@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.utils.flop_counter import FlopCounterMode
 
 KNOWN_ZEROS: dict[type[nn.Module], str] = {
@@ -18,6 +19,7 @@ KNOWN_ZEROS: dict[type[nn.Module], str] = {
     nn.PReLU: "element-wise, not counted by torch.utils.flop_counter",
     nn.Embedding: "a table look-up",
     nn.EmbeddingBag: "a table look-up and a sum",
+    NonDynamicallyQuantizableLinear: "counted in the attention that owns it, which never calls it",
 }
 """Modules whose parameters cost no counted FLOPs, each with the reason."""
 
@@ -56,20 +58,22 @@ def count_flops(network: nn.Module, input_shape: tuple[int, ...], *, batch: int 
         for name, operations in counter.get_flop_counts().items()
         if name.startswith(f"{root}.")
     }
-    return FlopCount(
-        total=int(counter.get_total_flops()), by_module=by_module, zeros=_zeros(shadow, by_module)
-    )
+    total = int(counter.get_total_flops())
+    # named_modules() calls the network itself ""
+    zeros = _zeros(shadow, {**by_module, "": total})
+    return FlopCount(total=total, by_module=by_module, zeros=zeros)
 
 
 def _zeros(network: nn.Module, by_module: Mapping[str, int]) -> dict[str, str]:
     zeros = {}
     for name, module in network.named_modules():
         owns = any(True for _ in module.parameters(recurse=False))
-        if not owns or not name or by_module.get(name, 0):
+        if not owns or by_module.get(name, 0):
             continue
         if type(module) not in KNOWN_ZEROS:
+            place = f"module {name}" if name else "the network itself"
             raise UncountedError(
-                f"module {name} ({type(module).__name__}) has parameters but no counted FLOPs; "
+                f"{place} ({type(module).__name__}) has parameters but no counted FLOPs; "
                 "drop 'flops' from the objectives or replace the module"
             )
         zeros[name] = KNOWN_ZEROS[type(module)]

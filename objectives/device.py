@@ -61,7 +61,7 @@ class Turnstile:
     """
 
     def __init__(self, device: str) -> None:
-        self.device = device
+        self.device = "cuda:0" if device == "cuda" else device
         self.waited_s = 0.0
         """Seconds spent waiting for others so far; no work of this process."""
 

@@ -12,7 +12,7 @@ from objectives.measurement import Measurement, block_interval
 
 Clock = Literal["cpu", "wall"]
 
-BLOCK_S = 0.01
+BLOCK_S = 0.005
 """Length of one block: long enough for a median of tiny calls, short for waiting trainers."""
 MIN_BLOCKS, MAX_BLOCKS = 6, 60
 MIN_CALLS = 3

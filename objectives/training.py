@@ -129,6 +129,8 @@ def train(
     """
     splits = load(task)
     progress.network.to(device).train()
+    # moments that `restore` read lie where the network was then; loading moves them after it
+    progress.optimizer.load_state_dict(progress.optimizer.state_dict())
     while progress.epoch < until_epoch:
         order = torch.randperm(len(splits.train), generator=progress.generator)
         for rows in _batches(order, settings.batch):

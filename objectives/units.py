@@ -16,7 +16,7 @@ UNITS: dict[str, dict[str, float]] = {
     },
     "flops": {"": 1.0, "flops": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
     | {"kflops": 1e3, "mflops": 1e6, "gflops": 1e9, "tflops": 1e12},
-    "parameters": {"": 1.0, "parameters": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9},
+    "parameters": {"": 1.0, "parameters": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12},
     "ratio": {"": 1.0, "%": 0.01},
 }
 """base unit -> spelling in lower case -> factor; an empty spelling means that none is needed."""
@@ -76,6 +76,6 @@ def _scaled(value: float, steps: tuple[tuple[str, float], ...]) -> str:
     """`value` in the largest step that leaves a number of at least 1."""
     fitting = [step for step in steps if abs(value) >= step[1] * 0.9995] or [steps[0]]
     name, factor = fitting[-1]
-    number = value / factor
+    number = float(f"{value / factor:.3g}")  # 9.996 has two digits before the point
     digits = max(0, 2 - len(str(int(abs(number)))) + 1)
     return f"{number:.{digits}f} {name}"

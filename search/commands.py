@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-from search.errors import InputError
+from search.errors import InputError, RunFailedError
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -20,6 +20,9 @@ def guarded(command: Callable[[], int]) -> int:
     except InputError as error:
         print(f"paretune: {error}", file=sys.stderr)
         return BAD_INPUT
+    except RunFailedError as error:
+        print(f"paretune: {error}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print("paretune: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -9,6 +9,8 @@ from typing import Any
 from search.errors import InputError, nearest
 
 Path_ = tuple[str | int, ...]
+UNREADABLE = (ValueError, TypeError, RecursionError)
+"""What ruamel.yaml 0.19 lets through: the date 2020-13-45, a list within a key, endless nesting."""
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -23,15 +25,22 @@ class Document:
 
     def error(self, path: Path_, message: str) -> InputError:
         """An error at `path`, with file and line, or the command line where that set it."""
-        known = path
-        while known and known not in self.lines and known not in self.overridden:
-            known = known[:-1]
         key = dotted(path)
-        if known in self.overridden:
+        if self._is_overridden(path):
             return InputError(f"command line: {key}: {message}")
+        known = path
+        while known and known not in self.lines:
+            known = known[:-1]
         line = self.lines.get(known)
         place = f"{self.file}:{line}" if line else self.file
         return InputError(f"{place}: {key}: {message}" if key else f"{place}: {message}")
+
+    def _is_overridden(self, path: Path_) -> bool:
+        """Whether the command line gave `path`: it, what it lies in, or what made it."""
+        if any(path[:end] in self.overridden for end in range(1, len(path) + 1)):
+            return True
+        made = path and path not in self.lines
+        return bool(made) and any(other[: len(path)] == path for other in self.overridden)
 
 
 def dotted(path: Path_) -> str:
@@ -60,6 +69,8 @@ def read_document(file: str | Path, overrides: tuple[str, ...] = ()) -> Document
         raise InputError(f"{file}: cannot be read: {reason}; give a study file") from error
     except YAMLError as error:
         raise InputError(f"{file}{_mark(error)}: not YAML: {_problem(error)}") from error
+    except UNREADABLE as error:
+        raise InputError(f"{file}: a value cannot be read: {error}; put it in quotes") from error
     lines: dict[Path_, int] = {}
     data = _plain(tree, (), lines)
     if not isinstance(data, dict):
@@ -86,7 +97,7 @@ def _plain(node: Any, path: Path_, lines: dict[Path_, int]) -> Any:
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
     if isinstance(node, CommentedMap):
-        for key in node:
+        for key in node.lc.data or {}:  # not in it: keys merged from elsewhere by `<<`
             lines[(*path, key)] = node.lc.key(key)[0] + 1
         return {key: _plain(value, (*path, key), lines) for key, value in node.items()}
     if isinstance(node, CommentedSeq):
@@ -98,6 +109,10 @@ def _plain(node: Any, path: Path_, lines: dict[Path_, int]) -> Any:
 
 def _scalar(node: Any) -> Any:
     """Ruamel's scalar subclasses (which remember notation) as Python's own types."""
+    from ruamel.yaml.scalarbool import ScalarBoolean
+
+    if isinstance(node, ScalarBoolean):  # one with an anchor
+        return bool(node)
     for kind in (bool, int, float, str):
         if isinstance(node, kind):
             return kind(node)
@@ -116,6 +131,8 @@ def _override(data: dict[str, Any], text: str) -> Path_:
         value = _plain(YAML().load(raw) if raw.strip() else None, (), {})
     except YAMLError as error:
         raise InputError(f"command line: {key}: {raw!r} is not YAML: {_problem(error)}") from error
+    except UNREADABLE as error:
+        raise InputError(f"command line: {key}: {raw!r} cannot be read: {error}") from error
     node: Any = data
     path: Path_ = ()
     *parents, last = key.split(".")
@@ -138,7 +155,7 @@ def _descend(node: Any, part: str, path: Path_, key: str) -> tuple[Any, Path_]:
         return node[part], (*path, part)
     index, named = _item(node, part, key)
     item = node[index]
-    if not isinstance(item, dict):
+    if not isinstance(item, (dict, list)):
         item = node[index] = {item: {}}
     if not named:
         return item, (*path, index)
@@ -152,7 +169,7 @@ def _item(node: list[Any], part: str, key: str) -> tuple[int, bool]:
     names = [next(iter(item), "") if isinstance(item, dict) else item for item in node]
     if part in names:
         return names.index(part), True
-    if part.isdigit() and int(part) < len(node):
+    if part.isdecimal() and int(part) < len(node):
         return int(part), False
     raise InputError(
         f"command line: {key}: {part!r} is not in the list; {nearest(part, map(str, names))}"

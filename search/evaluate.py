@@ -7,7 +7,7 @@ import copy
 import io
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -227,7 +227,8 @@ def _resume(job: Train, study: StudySpec, store: Folder) -> Progress:
         seed=seed,
     )
     if job.checkpoint is not None:
-        with store.open_reader(job.checkpoint) as file:
+        # one that somebody deleted costs time, not the candidate: training repeats it exactly
+        with suppress(FileNotFoundError), store.open_reader(job.checkpoint) as file:
             progress.restore(torch.load(file, weights_only=True))
     return progress
 

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and export; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="search.export",
-        description="Write a member of the front as a model file, with proof that it answers alike.",
+        description="Write a member of the front as a model file, proven to answer alike.",
     )
     parser.add_argument("study", help="study file")
     parser.add_argument("member", help="a trial number of the front, `knee`, or `best`")
@@ -105,8 +105,8 @@ def _weights(study: "StudySpec", member: "TrialView") -> "dict[str, Tensor]":
             return state
     except FileNotFoundError as error:
         raise InputError(
-            f"artifacts: {study.artifacts} lacks the weights of trial {member.number} ({artifact}); "
-            "give the folder, and the study file and overrides, of the run"
+            f"artifacts: {study.artifacts} lacks the weights of trial {member.number} "
+            f"({artifact}); give the folder, and the study file and overrides, of the run"
         ) from error
 
 

@@ -93,10 +93,8 @@ def _print_table(view: "StudyView", members: "list[TrialView]") -> None:
 
     screen = console()
     screen.print(front_table(view, members))
-    screen.print(
-        f"best score: trial {best(view, members).number}; knee: trial {knee_of(view, members).number}",
-        markup=False,
-    )
+    top, knee = best(view, members).number, knee_of(view, members).number
+    screen.print(f"best score: trial {top}; knee: trial {knee}", markup=False)
 
 
 if __name__ == "__main__":

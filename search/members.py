@@ -87,7 +87,8 @@ def find_member(view: StudyView, which: str) -> TrialView:
     numbers = [str(trial.number) for trial in view.members]
     if which not in numbers:
         raise InputError(
-            f"{which!r} is not a member of the front; choose knee, best, or one of {', '.join(numbers)}"
+            f"{which!r} is not a member of the front; "
+            f"choose knee, best, or one of {', '.join(numbers)}"
         )
     return view.members[numbers.index(which)]
 

@@ -40,7 +40,8 @@ def resolve(kind: str, name: str) -> Callable[..., Any]:
     if kind in IMPORTABLE and ":" in name:
         return import_path(name)
     own = ", or 'package.module:name' of your own" if kind in IMPORTABLE else ""
-    raise ValueError(f"{name!r} is not a {kind}; {nearest(name, table)}{own}")
+    article = "an" if kind[0] in "aeiou" else "a"
+    raise ValueError(f"{name!r} is not {article} {kind}; {nearest(name, table)}{own}")
 
 
 def import_path(path: str) -> Callable[..., Any]:

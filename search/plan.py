@@ -1,4 +1,4 @@
-"""Before the start: random candidates are priced, so that the user and the hypervolume have a scale.
+"""Before the start: random candidates are priced, to give the user and the hypervolume a scale.
 
 The scale is frozen when a study starts: a hypervolume of today and one of last week compare.
 """

@@ -13,21 +13,7 @@ from search.commands import DONE, guarded
 if TYPE_CHECKING:
     from search.store.view import StudyView, TrialView
 
-STYLE = """
-:root { --ink: #1c2430; --dim: #5b6675; --line: #d8dee6; --page: #ffffff; --mark: #2a6fdb; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e8ecf2; --dim: #a3aebd; --line: #3a4453; --page: #151a22; --mark: #7fb0ff; }
-}
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
-       max-width: 1180px; margin: 0 auto; padding: 24px 16px; }
-h1 { font-size: 1.7rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
-p.dim, caption, .dim { color: var(--dim); } .answer { border-left: 4px solid var(--mark); padding-left: 14px; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); }
-td.number, th.number { text-align: right; white-space: nowrap; }
-.figures > div { min-width: 0; } .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(480px, 100%), 1fr)); gap: 8px; }
-code { font-size: .92em; } @media print { .figures { display: block; } }
-"""
+STYLE = Path(__file__).with_suffix(".css")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,10 +84,11 @@ def page(view: "StudyView") -> str:
             _conditions(view),
         ]
     )
+    title = html.escape(view.name)
     return (
-        f'<!doctype html><html lang=en><meta charset="utf-8"><title>{html.escape(view.name)}</title>'
+        f'<!doctype html><html lang=en><meta charset="utf-8"><title>{title}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLE}</style><script>{get_plotlyjs()}</script><body>{body}</body></html>"
+        f"<style>{STYLE.read_text()}</style><script>{get_plotlyjs()}</script><body>{body}</body></html>"
     )
 
 
@@ -151,13 +138,15 @@ def _front_table(view: "StudyView") -> str:
     from search.tables import describe, describe_training, show
 
     head = "".join(f"<th class=number>{html.escape(o.name)}" for o in view.objectives)
-    rows = [
-        f"<tr><td class=number>{trial.number}"
-        + "".join(f"<td class=number>{show(trial.measurements[o.name])}" for o in view.objectives)
-        + f"<td><code>{html.escape(describe(trial.candidate, view.chosen))}</code>"
-        + f"<td class=dim><code>{html.escape(describe_training(trial.candidate, view.chosen))}</code>"
-        for trial in view.members
-    ]
+    rows = []
+    for trial in view.members:
+        values = [show(trial.measurements[o.name]) for o in view.objectives]
+        network = html.escape(describe(trial.candidate, view.chosen))
+        training = html.escape(describe_training(trial.candidate, view.chosen))
+        numbers = "".join(f"<td class=number>{value}" for value in (trial.number, *values))
+        rows.append(
+            f"<tr>{numbers}<td><code>{network}</code><td class=dim><code>{training}</code>"
+        )
     return (
         "<div class=wide><table><caption>Values with the half width of their 95% interval; "
         "'!' marks a measurement to doubt.</caption>"

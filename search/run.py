@@ -58,11 +58,12 @@ def _print_schema() -> int:
 def _run(options: argparse.Namespace) -> int:
     _head_start(options)
     from search.session import Session
+    from search.store.failures import explained
 
     session = Session.open(
         options.study, tuple(options.overrides), prices_from=options.prices_from
     )
-    with session:
+    with explained(session.study.storage), session:
         session.plan()
         if not options.quiet:
             session.print_plan()

@@ -10,7 +10,7 @@ from objectives.units import format_quantity
 from search.artifacts import Folder
 from search.evaluate import evaluate
 from search.executors.executor import Run
-from search.loop import Loop, State
+from search.loop import REPEATS_IN_A_ROW, Loop, State
 from search.members import best, knee_of, no_front_reason
 from search.pareto import Scale
 from search.plan import Planner, make_plan
@@ -21,8 +21,8 @@ from search.spec import StudySpec, read_study
 from search.store.database import open_database
 from search.store.optuna_study import OptunaStudy
 from search.store.store import Store, versions
-from search.store.view import read_view
-from search.tables import console, front_table, plan_lines
+from search.store.view import chosen_options, read_view
+from search.tables import console, failure_lines, front_table, plan_lines
 
 HEARTBEAT_S = 10.0
 
@@ -117,8 +117,9 @@ class Session:
     def print_plan(self) -> None:
         """Say what is about to be searched."""
         units = {o.name: o.unit for o in self.study.objectives}
+        signs = {"minimize": "<=", "maximize": ">="}
         limits = [
-            f"{o.name} {'<=' if o.direction == 'minimize' else '>='} {format_quantity(o.limit, o.unit)}"
+            f"{o.name} {signs[o.direction]} {format_quantity(o.limit, o.unit)}"
             for o in self.study.objectives
             if o.limit is not None
         ]
@@ -126,7 +127,7 @@ class Session:
         screen.print(
             f"[bold]study {self.study.name}[/], run {self.store.run}, {self.study.storage}"
         )
-        for line in plan_lines(self.summary, units, limits):
+        for line in plan_lines(self.summary, units, limits, chosen_options(self.study.raw)):
             screen.print(line, markup=False, overflow="fold")
 
     def search(self, *, show: bool = True) -> Outcome:
@@ -154,12 +155,18 @@ class Session:
         if not show:
             return
         screen = console()
+        for line in failure_lines(view):
+            screen.print(line, markup=False)
         if not view.members:
             screen.print(f"no front: {no_front_reason(view)}", markup=False)
             return
         screen.print(front_table(view, view.members))
         knee, top = knee_of(view, view.members).number, best(view, view.members).number
         screen.print(f"best score: trial {top}; knee: trial {knee}", markup=False)
+        if self.outcome == "exhausted":
+            screen.print(
+                f"the space is exhausted: {REPEATS_IN_A_ROW} proposals in a row were known"
+            )
         screen.print(f"report: {path}", markup=False)
 
     @property

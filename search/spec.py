@@ -7,6 +7,7 @@ import dataclasses
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass as plain_dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -287,8 +288,8 @@ def _check_precisions(document: Document, space: Space, targets: Mapping[str, Ta
                         offered = ", ".join(sorted(target.runtime.precisions))
                         raise document.error(
                             ("space", "compression", index, group.part.name, "scheme"),
-                            f"target {name!r} cannot run {scheme!r}: its runtime offers {offered}; "
-                            "remove the scheme or give the target another runtime",
+                            f"target {name!r} cannot run {scheme!r}: its runtime offers "
+                            f"{offered}; remove the scheme or give the target another runtime",
                         )
 
 
@@ -375,7 +376,7 @@ def _read_search(document: Document, task: Task) -> SearchSettings:
         options["sampler"] = _make(document, "sampler", named, (*path, "sampler"))
     settings: SearchSettings = _construct(document, SearchSettings, "search", options, path)
     rungs = settings.rungs
-    if not rungs or rungs[0] < 1 or any(a >= b for a, b in zip(rungs, rungs[1:], strict=False)):
+    if not rungs or rungs[0] < 1 or any(a >= b for a, b in pairwise(rungs)):
         raise document.error(
             (*path, "rungs"), f"{list(rungs)} must rise from 1 or more, as [1, 3, 9]"
         )

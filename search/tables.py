@@ -1,5 +1,6 @@
 """Fronts, plans and candidates as text for the terminal."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -73,7 +74,10 @@ def _value(value: Any) -> str:
 
 
 def plan_lines(
-    plan: Mapping[str, Any], units: Mapping[str, str], limits: Sequence[str]
+    plan: Mapping[str, Any],
+    units: Mapping[str, str],
+    limits: Sequence[str],
+    chosen: frozenset[str],
 ) -> list[str]:
     """The plan as lines: size of the space, three priced candidates, whether limits can be met."""
     combinations, continuous = int(plan["combinations"]), plan["continuous"]
@@ -83,7 +87,8 @@ def plan_lines(
         costs = ", ".join(
             f"{k} {format_quantity(v, units[k])}" for k, v in example["costs"].items()
         )
-        lines.append(f"{name:9} {costs}: {describe(Candidate.from_dict(example['candidate']))}")
+        network = describe(Candidate.from_dict(example["candidate"]), chosen)
+        lines.append(f"{name:9} {costs}: {network}")
     if limits:
         told = " and ".join(limits)
         lines.append(
@@ -93,6 +98,14 @@ def plan_lines(
             lines.append("          none met them: the study may end without a front")
     lines += [f"unpriced  {reason}" for reason in plan["unpriced"]]
     return lines
+
+
+def failure_lines(view: StudyView) -> list[str]:
+    """How many candidates failed, and the most frequent reasons; nothing if none did."""
+    reasons = Counter(trial.reason for trial in view.trials if trial.status == "failed")
+    lines = [f"failed    {count} x {reason}" for reason, count in reasons.most_common(3)]
+    rest = sum(reasons.values()) - sum(count for _, count in reasons.most_common(3))
+    return [*lines, f"failed    {rest} more; see the report"] if rest else lines
 
 
 def _count(number: int) -> str:

@@ -139,12 +139,12 @@ def members(domain: Domain) -> tuple[Scalar, ...] | None:
 
 
 def representatives(domain: Domain) -> tuple[Scalar, ...]:
-    """The values whose legality decides that of the domain: all of a short one, else both ends."""
+    """The values whose legality decides that of the domain: all, or both ends of a long range."""
     values = members(domain)
-    if values is not None and len(values) <= 1000:
-        return values
-    assert isinstance(domain, Range), domain
-    return (domain.low, domain.high)
+    if isinstance(domain, Range) and (values is None or len(values) > 1000):
+        return (domain.low, domain.high)
+    assert values is not None, domain
+    return values
 
 
 def draw(domain: Domain, rng: np.random.Generator) -> Scalar:

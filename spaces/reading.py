@@ -150,12 +150,14 @@ def _most_stages(part: Part, options: Mapping[str, object], path: tuple[str | in
     name = getattr(part.factory, "stages", None)
     if not isinstance(name, str):
         return 0
-    raw = options.get(name, part.fields[name].default)
-    raw, _ = _split_condition(raw)
+    default = part.fields[name].default
+    raw, condition = _split_condition(options.get(name, default))
     try:
         values = members(read_domain(raw)) or ()
     except ChoiceError:
         return 1  # reported where the field itself is read
+    if condition is not None:
+        values = (*values, default)  # what holds where the condition does not
     return max((value for value in values if isinstance(value, int)), default=1)
 
 

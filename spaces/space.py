@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from spaces.candidate import Candidate, Options
-from spaces.choice import Choice, Fixed, Scalar, Values, draw, members, representatives
+from spaces.choice import Choice, Fixed, Range, Scalar, Values, draw, members, representatives
 from spaces.compression import Step
 from spaces.families import Family, Own
 from spaces.part import Part
@@ -101,7 +101,7 @@ class Space:
             idle = _idle_options(group)
             known |= _flat(group.prefix, dict(candidate.compression).get(group.part.name, idle))
         return {
-            choice.name: _nearest(choice, known.get(choice.name)) for choice in self.open_choices
+            choice.name: _possible(choice, known.get(choice.name)) for choice in self.open_choices
         }
 
     def family(self, candidate: Candidate) -> Family:
@@ -209,10 +209,18 @@ def _idle_options(group: Group) -> Options:
     return {}
 
 
-def _nearest(choice: Choice, value: Any) -> Scalar:
-    """`value`, or the first of the domain where the candidate does not say."""
-    first: Scalar = representatives(choice.domain)[0] if value is None else value
-    return first
+def _possible(choice: Choice, value: Any) -> Scalar:
+    """`value` if the choice can take it, else the first of its domain.
+
+    What it cannot take was not chosen: a skipped pooling, the default of an inactive choice.
+    """
+    domain, values = choice.domain, members(choice.domain)
+    if isinstance(domain, Range) and values is None and value is not None:
+        inside = domain.low <= value <= domain.high
+    else:
+        inside = value in (values or ())
+    possible: Scalar = value if inside else representatives(domain)[0]
+    return possible
 
 
 def _product(choices: Iterable[Choice]) -> int:

@@ -17,7 +17,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
 class Eager:
-    """The module called from Python, channels-last; batch normalisation is not folded."""
+    """The module called from Python, pictures channels-last; batch normalisation is not folded."""
 
     precisions: ClassVar[frozenset[str]] = frozenset(DTYPES)
 
@@ -32,16 +32,22 @@ class Eager:
         if precision not in DTYPES:
             raise DeploymentError(f"runtime eager does not run {precision}")
         dtype = DTYPES[precision]
+        pictures = calibration.dim() == 4
+        layout = torch.channels_last if pictures else torch.preserve_format
         module = copy.deepcopy(network).eval().to(device=device, dtype=dtype)
+        module = module.to(memory_format=layout)
         on_gpu = device.startswith("cuda")
+
+        def place(inputs: Tensor) -> Tensor:
+            return inputs.to(device=device, dtype=dtype, memory_format=layout)
 
         def run(inputs: Tensor) -> Tensor:
             with torch.inference_mode():
-                output: Tensor = module(inputs.to(device=device, dtype=dtype))
+                output: Tensor = module(place(inputs))
             return output.float().cpu()
 
         def bind(inputs: Tensor) -> Callable[[], object]:
-            placed = inputs.to(device=device, dtype=dtype)
+            placed = place(inputs)
 
             def call() -> None:
                 if not on_gpu:

@@ -84,6 +84,12 @@ class ImageFolder:
     def _read(
         self, folder: Path, classes: tuple[str, ...]
     ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        unknown = [child.name for child in _folders(folder) if child.name not in classes]
+        if unknown:
+            raise TaskError(
+                f"image folder {folder} has the class {unknown[0]}, which train lacks; "
+                "add it there or remove it here"
+            )
         pictures, targets = [], []
         for label, name in enumerate(classes):
             paths = [p for p in sorted((folder / name).rglob("*")) if p.suffix.lower() in SUFFIXES]
@@ -127,8 +133,9 @@ def _three(
         if name in parts:
             splits[name] = take(*parts[name], np.arange(len(parts[name][1])))
         elif len(splits[name]) == 0:
+            classes = len(set(targets.tolist()))
             raise TaskError(
-                f"too few pictures to set {name} apart: {len(targets)} in {len(set(targets.tolist()))}"
-                " classes; add pictures"
+                f"{len(targets)} pictures of {classes} classes are too few to set {name} apart; "
+                "add pictures"
             )
     return splits["train"], splits["validation"], splits["test"]

@@ -28,7 +28,7 @@ class MNIST:
     """
 
     root: str | None = None
-    """Folder that torchvision reads from or downloads to; default `$PARETUNE_DATA/data` or `data`."""
+    """Where torchvision reads from or downloads to; default `$PARETUNE_DATA/data` or `data`."""
     train_images: int | None = Field(default=None, ge=100)
     """Use only so many training pictures, drawn evenly from the classes."""
     split_seed: int = 0
@@ -55,7 +55,7 @@ class FashionMNIST:
     """
 
     root: str | None = None
-    """Folder that torchvision reads from or downloads to; default `$PARETUNE_DATA/data` or `data`."""
+    """Where torchvision reads from or downloads to; default `$PARETUNE_DATA/data` or `data`."""
     train_images: int | None = Field(default=None, ge=100)
     """Use only so many training pictures, drawn evenly from the classes."""
     split_seed: int = 0
@@ -92,8 +92,9 @@ def _torchvision_splits(
             part: reader(folder, train=part, download=not present) for part in (True, False)
         }
     except (OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
         raise TaskError(
-            f"{name} is not in {folder} and could not be downloaded ({str(error).splitlines()[0]}); "
+            f"{name} is not in {folder} and could not be downloaded ({reason}); "
             "put torchvision's files there or set PARETUNE_DATA"
         ) from error
     inputs, targets = official[True].data.unsqueeze(1), official[True].targets

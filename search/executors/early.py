@@ -7,7 +7,7 @@ import multiprocessing
 from multiprocessing import forkserver
 
 PRELOAD = ["search.executors.warm"]
-"""Imported once by the server that workers are forked from: torch is loaded once, not per worker."""
+"""Imported by the server that workers are forked from: torch is loaded once, not per worker."""
 
 
 def start_fork_server() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from spaces.choice import Choice, Domain, Range, Scalar, Values, members
@@ -40,7 +41,7 @@ def distribution(domain: Domain) -> BaseDistribution:
 
 
 def member(domain: Domain, value: Scalar) -> Scalar:
-    """The member of `domain` that Optuna meant: steps of floats come back as 0.30000000000000004."""
+    """The member of `domain` that Optuna meant: float steps come back as 0.30000000000000004."""
     values = members(domain)
     if values is None or isinstance(value, (str, bool)) or value in values:
         return next((v for v in values or () if v == value), value)
@@ -52,6 +53,6 @@ def _constant_step(values: tuple[Scalar, ...]) -> float | None:
     numbers = [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
     if len(numbers) < len(values):
         return None
-    steps = [b - a for a, b in zip(numbers, numbers[1:], strict=False)]
+    steps = [b - a for a, b in pairwise(numbers)]
     equal = all(math.isclose(step, steps[0], rel_tol=1e-9) for step in steps)
     return steps[0] if equal and steps[0] > 0 else None

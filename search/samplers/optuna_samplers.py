@@ -42,10 +42,13 @@ class TPE:
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
 class NSGA2:
-    """Non-dominated sorting genetic algorithm II. Source: Deb et al. 2002, doi:10.1109/4235.996017."""
+    """Non-dominated sorting genetic algorithm II.
+
+    Source: Deb et al. 2002, doi:10.1109/4235.996017.
+    """
 
     population: int | None = Field(default=None, ge=2)
-    """Complete trials a generation; default max(8, trials // 6), since pruned ones do not count."""
+    """Complete trials a generation; default max(8, trials // 6): pruned ones do not count."""
 
     def build(self, seed: int, trials: int) -> BaseSampler:
         """Optuna's default of 50 would keep short studies random."""
@@ -70,7 +73,10 @@ class NSGA3:
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
 class GP:
-    """Gaussian process with expected hypervolume improvement; 7 to 48 s a proposal beyond 30 trials."""
+    """Gaussian process with expected hypervolume improvement.
+
+    Takes 7 to 48 s a proposal beyond 30 trials.
+    """
 
     startup: int = Field(default=10, ge=1)
     """Random candidates before the model is used."""

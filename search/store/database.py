@@ -1,4 +1,4 @@
-"""Opening a database: the right file, the right tables, the right version, one clear line if not."""
+"""Opening a database: the right file, tables and version, or one clear line why not."""
 
 from pathlib import Path
 from typing import Any
@@ -47,10 +47,10 @@ def open_database(url: str, *, create: bool) -> Engine:
                 migrate(connection)
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise InputError(
-            f"{_safe(url)}: not a database that can be used: {_line(error)}"
+            f"{shown(url)}: not a database that can be used: {first_line(error)}"
         ) from error
     except DBAPIError as error:
-        raise InputError(f"{_safe(url)}: {_explain(error)}") from error
+        raise InputError(f"{shown(url)}: {explain(error)}") from error
     return engine
 
 
@@ -115,16 +115,16 @@ def _check_contents(connection: Connection, url: str, create: bool) -> None:
     version = _version(connection) if VERSION_TABLE in tables else None
     if version is not None and version > HEAD:
         raise InputError(
-            f"{_safe(url)}: written by a newer paretune (schema {version}, this one knows {HEAD}); "
-            "upgrade paretune"
+            f"{shown(url)}: written by a newer paretune (schema {version}, this one knows "
+            f"{HEAD}); upgrade paretune"
         )
     if version is None and tables and "version_info" not in tables:
         raise InputError(
-            f"{_safe(url)}: holds tables of something else ({', '.join(sorted(tables)[:3])}); "
+            f"{shown(url)}: holds tables of something else ({', '.join(sorted(tables)[:3])}); "
             "name another database"
         )
     if version is None and not create:
-        raise InputError(f"{_safe(url)}: holds no study of paretune; run one first")
+        raise InputError(f"{shown(url)}: holds no study of paretune; run one first")
 
 
 def _version(connection: Connection) -> str | None:
@@ -133,7 +133,7 @@ def _version(connection: Connection) -> str | None:
     return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
 
 
-def _safe(url: str) -> str:
+def shown(url: str) -> str:
     """The URL without its password."""
     try:
         return make_url(url).render_as_string(hide_password=True)
@@ -141,14 +141,15 @@ def _safe(url: str) -> str:
         return url
 
 
-def _explain(error: DBAPIError) -> str:
+def explain(error: DBAPIError) -> str:
     """What a database's message means for the user."""
-    reason = _line(error.orig or error)
+    reason = first_line(error.orig or error)
     remedies = {
         "locked": "is locked by another program; close it and try again",
         "readonly": "is read-only; make the file and its folder writable",
         "read-only": "is read-only; make the file and its folder writable",
         "not a database": "is not a SQLite database; name another file",
+        "disk is full": "is on a full disk; make room and give the same command again",
         "unable to open": "cannot be opened; check the folder's permissions",
         "malformed": "is damaged; restore a copy",
         "password": "refused the user or the password; check the URL",
@@ -159,5 +160,6 @@ def _explain(error: DBAPIError) -> str:
     return f"cannot be reached: {reason}"
 
 
-def _line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, its type where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import optuna
 from optuna.artifacts import upload_artifact
 from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from objectives.measurement import Direction
 from search.artifacts import Folder
+from search.errors import InputError
 from search.samplers import Sampler
 from search.samplers.distributions import distributions, member
 from search.store.database import engine_options
@@ -23,6 +25,8 @@ from spaces.choice import Choice, Scalar
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
+
+_DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 optuna.logging.disable_default_handler()
@@ -52,6 +56,11 @@ class OptunaStudy:
             directions=[direction for _, direction in objectives],
             load_if_exists=True,
         )
+        if list(self.study.directions) != [_DIRECTIONS[d] for _, d in objectives]:
+            raise InputError(
+                f"name: Optuna knows a study {name!r} with other objectives in this database; "
+                "choose another name"
+            )
         # a sampler seeded alike after a resume would repeat its first proposals exactly
         stored = len(self.study.get_trials(deepcopy=False))
         self.study.sampler = sampler.build(seed=seed + 7919 * stored, trials=trials)

@@ -424,7 +424,7 @@ class Store:
 
 
 def _alive(row: Any) -> bool:
-    """Whether a run that has not ended still lives: by its process here, by its lease elsewhere."""
+    """Whether a run that has not ended still lives: a process of ours, and a fresh lease."""
     if row.host == socket.gethostname():
         try:
             os.kill(row.pid, 0)

@@ -69,18 +69,8 @@ class StudyView:
 
     @property
     def chosen(self) -> frozenset[str]:
-        """Dotted names of the options that the study file mentions, such as `prune.ratio`."""
-        space = self.runs[-1]["spec"].get("space", {}) if self.runs else {}
-        steps = space.get("compression") or []
-        parts = [space.get("architecture"), *(steps if isinstance(steps, list) else [steps])]
-        named = {name: o for part in parts if isinstance(part, dict) for name, o in part.items()}
-        named |= {section: space.get(section) for section in ("training", "augmentation")}
-        return frozenset(
-            f"{part}.{option}"
-            for part, options in named.items()
-            if isinstance(options, dict)
-            for option in options
-        )
+        """Options that the study file mentions; see `chosen_options`."""
+        return chosen_options(self.runs[-1]["spec"]) if self.runs else frozenset()
 
     @property
     def members(self) -> tuple[TrialView, ...]:
@@ -107,6 +97,21 @@ class StudyView:
                 f"{name!r} is not measured by study {self.name!r}; {nearest(name, known)}"
             )
         return known[name]
+
+
+def chosen_options(raw: Mapping[str, Any]) -> frozenset[str]:
+    """Dotted names of the options of parts that a study file mentions, such as `prune.ratio`."""
+    space = raw.get("space", {})
+    steps = space.get("compression") or []
+    parts = [space.get("architecture"), *(steps if isinstance(steps, list) else [steps])]
+    named = {name: o for part in parts if isinstance(part, dict) for name, o in part.items()}
+    named |= {section: space.get(section) for section in ("training", "augmentation")}
+    return frozenset(
+        f"{part}.{option}"
+        for part, options in named.items()
+        if isinstance(options, dict)
+        for option in options
+    )
 
 
 def read_view(engine: Engine, name: str) -> StudyView:

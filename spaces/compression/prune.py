@@ -27,8 +27,8 @@ class Prune:
     """Remove the channels of least L2 norm, the same share in every layer but the last.
 
     Shares are uniform, so that shapes and costs do not depend on the weights. Kept channels are
-    `max(1, round(c (1 - ratio) / round_to) round_to)`, never more than c. A short fine-tune follows
-    always: without it nothing pruned is usable (accuracy .11 against .79, FashionMNIST).
+    `max(1, round(c (1 - ratio) / round_to) round_to)`, never more than c. A short fine-tune
+    follows always: without it nothing pruned is usable (accuracy .11 against .79, FashionMNIST).
 
     Source: Li et al. 2017, arXiv:1608.08710 (magnitude of filters); Fang et al. 2023,
     arXiv:2301.12900 (dependency graph: torch-pruning).

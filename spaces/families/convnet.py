@@ -33,7 +33,7 @@ class ConvNet:
     blocks: Annotated[Blocks | tuple[Blocks, ...], PER_STAGE] = 1
     """Convolutions of a stage."""
     pool: Annotated[Window | tuple[Window, ...], PER_STAGE] = 2
-    """Window of the pooling that ends a stage (stride 2); 0 for none; skipped on a map of 1 x 1."""
+    """Window of the pooling that ends a stage, stride 2; 0 for none; skipped on a 1 x 1 map."""
     pool_kind: PoolKind = "max"
     activation: Activation = "relu"
 
@@ -47,7 +47,7 @@ class ConvNet:
         return None
 
     def canonical(self, input_shape: tuple[int, ...]) -> "ConvNet":
-        """Per-stage values for each stage that exists; pooling 0 where there is nothing to pool."""
+        """Values for each stage that exists; pooling 0 where there is nothing to pool."""
         pools = self._pools(input_shape)
         return ConvNet(
             depth=self.depth,

@@ -14,7 +14,7 @@ class LeNet:
     """Convolutions of 6 and 16 channels, linear layers of 120 and 84, times `width`.
 
     Input (channels, height, width). The first convolution keeps the size of the map, so that
-    pictures from 8 x 8 on fit; the second keeps it too if the map has become smaller than `kernel`.
+    pictures from 8 x 8 on fit; the second keeps it too where the map is under twice `kernel`.
 
     Source: LeCun et al. 1998, doi:10.1109/5.726791, figure 2; batch norm and activations as named
     here are ours.

@@ -1,0 +1,201 @@
+"""What every family of the table promises; then hand-computed networks of each."""
+
+import copy
+import dataclasses
+import itertools
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from spaces.families import FAMILIES, Family
+from spaces.families.convnet import ConvNet
+from spaces.families.layers import ACTIVATIONS, pooled, pooling
+from spaces.families.lenet import LeNet
+from spaces.families.own import Own
+from spaces.part import read_part
+
+SHAPES = [(1, 8, 8), (3, 32, 32), (1, 12, 20), (2, 9, 5)]
+every_family = pytest.mark.parametrize("name", FAMILIES)
+every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
+
+
+def built(family: Family, shape: tuple[int, ...], *, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return family.build(shape, 10).eval()
+
+
+def answer(network: nn.Module, shape: tuple[int, ...], count: int = 2) -> Tensor:
+    inputs = torch.randn(count, *shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        output: Tensor = network(inputs)
+    return output
+
+
+@every_family
+def test_family_without_options_satisfies_the_protocol(name: str) -> None:
+    assert isinstance(FAMILIES[name](), Family)
+
+
+@every_family
+@every_shape
+def test_default_network_returns_one_row_of_outputs_for_each_input(
+    name: str, shape: tuple[int, ...]
+) -> None:
+    family = FAMILIES[name]()
+    assert family.check(shape, 10) is None
+    network = built(family, shape)
+    for count in (1, 3):
+        outputs = answer(network, shape, count)
+        assert outputs.shape == (count, 10)
+        assert outputs.isfinite().all()
+
+
+@every_family
+def test_network_learns_in_every_parameter(name: str) -> None:
+    network = FAMILIES[name]().build((1, 8, 8), 10).train()
+    network(torch.randn(4, 1, 8, 8)).square().sum().backward()
+    for parameter in network.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.isfinite().all()
+
+
+@every_family
+def test_answer_does_not_depend_on_the_neighbours_in_the_batch(name: str) -> None:
+    shape = (1, 8, 8)
+    network = built(FAMILIES[name](), shape)
+    inputs = torch.randn(5, *shape)
+    with torch.no_grad():
+        together, alone = network(inputs)[2:3], network(inputs[2:3])
+    torch.testing.assert_close(together, alone)
+
+
+@every_family
+def test_same_seed_builds_the_same_weights(name: str) -> None:
+    family = FAMILIES[name]()
+    first, again, other = (built(family, (1, 8, 8), seed=seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+@every_family
+@every_shape
+def test_canonical_family_builds_the_same_network(name: str, shape: tuple[int, ...]) -> None:
+    family = FAMILIES[name]()
+    canonical = family.canonical(shape)
+    assert canonical.canonical(shape) == canonical
+    assert torch.equal(answer(built(family, shape), shape), answer(built(canonical, shape), shape))
+
+
+@every_family
+@pytest.mark.parametrize("shape", [(), (16,), (5, 16), (1, 2, 3, 4)], ids=str)
+def test_shape_that_is_refused_is_refused_with_a_sentence(
+    name: str, shape: tuple[int, ...]
+) -> None:
+    reason = FAMILIES[name]().check(shape, 10)
+    assert reason is None or (name in reason and len(reason.split()) > 3)
+
+
+@every_family
+def test_every_choice_has_a_default_and_survives_a_copy(name: str) -> None:
+    part = read_part(name, FAMILIES[name])
+    assert not any(field.required for field in part.fields.values())
+    family = part.make(part.defaults)
+    assert family == FAMILIES[name]()
+    assert copy.deepcopy(family) == family
+
+
+@every_family
+def test_family_is_frozen_and_refuses_unknown_options(name: str) -> None:
+    family = FAMILIES[name]()
+    field = next(iter(read_part(name, FAMILIES[name]).fields))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(family, field, None)
+    with pytest.raises(ValueError, match="no_such_option"):
+        FAMILIES[name](no_such_option=1)
+
+
+@pytest.mark.parametrize("kind", ["max", "avg"])
+@pytest.mark.parametrize("window", range(1, 8))
+def test_pooled_tells_the_side_that_pooling_leaves(kind: str, window: int) -> None:
+    for side in range(2, 12):
+        out = pooling(kind, window)(torch.randn(1, 1, side, side))  # type: ignore[arg-type]
+        assert out.shape == (1, 1, pooled(side, window), pooled(side, window))
+
+
+@pytest.mark.parametrize(("window", "side"), [(2, 4), (3, 5)])
+def test_pooling_halves_nine_down_for_even_windows_and_up_for_odd(window: int, side: int) -> None:
+    assert pooled(9, window) == side
+
+
+def test_average_of_a_constant_map_is_the_constant_also_at_the_border() -> None:
+    assert torch.equal(pooling("avg", 3)(torch.ones(1, 1, 6, 6)), torch.ones(1, 1, 3, 3))
+
+
+def test_convnet_has_the_parameters_counted_by_hand() -> None:
+    family = ConvNet(depth=2, width=(8, 16), kernel=(3, 5), blocks=(1, 2))
+    stage_1 = 3 * 8 * 9 + 2 * 8
+    stage_2 = 8 * 16 * 25 + 2 * 16 + 16 * 16 * 25 + 2 * 16
+    head = 16 * 10 + 10
+    network = family.build((3, 32, 32), 10)
+    assert sum(p.numel() for p in network.parameters()) == stage_1 + stage_2 + head
+
+
+def test_convnet_repeats_one_value_for_each_stage() -> None:
+    shape = (1, 32, 32)
+    one = ConvNet(depth=3, width=8, kernel=5, pool=3, blocks=2)
+    each = ConvNet(depth=3, width=(8,) * 3, kernel=(5,) * 3, pool=(3,) * 3, blocks=(2,) * 3)
+    assert one.canonical(shape) == each.canonical(shape) == each
+
+
+def test_convnet_forgets_values_of_stages_that_do_not_exist() -> None:
+    longer = ConvNet(depth=1, width=(8, 16, 24), kernel=(3, 5, 5), pool=(2, 3, 3))
+    assert longer.canonical((1, 8, 8)) == ConvNet(depth=1, width=8).canonical((1, 8, 8))
+
+
+def test_convnet_skips_pooling_once_a_side_of_the_map_is_one() -> None:
+    canonical = ConvNet(depth=4, pool=2).canonical((1, 4, 9))
+    assert canonical.pool == (2, 2, 0, 0)
+    network = canonical.build((1, 4, 9), 10)
+    assert sum(isinstance(module, nn.MaxPool2d) for module in network.modules()) == 2
+
+
+def test_convnet_without_pooling_forgets_the_kind_of_pooling() -> None:
+    shape = (1, 8, 8)
+    kinds = [ConvNet(pool=0, pool_kind=kind).canonical(shape) for kind in ("max", "avg")]
+    assert kinds[0] == kinds[1]
+    assert ConvNet(pool_kind="avg").canonical(shape).pool_kind == "avg"
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_convnet_uses_the_activation_by_name(activation: str) -> None:
+    network = ConvNet(activation=activation).build((1, 8, 8), 10)  # type: ignore[arg-type]
+    kind = ACTIVATIONS[activation]  # type: ignore[index]
+    assert sum(type(module) is kind for module in network.modules()) == 2
+
+
+def test_lenet_has_the_parameters_of_the_paper_on_28_pixels() -> None:
+    conv = 6 * 25 + 6 + 16 * 6 * 25 + 16
+    linear = 400 * 120 + 120 + 120 * 84 + 84 + 84 * 10 + 10
+    network = LeNet().build((1, 28, 28), 10)
+    assert sum(p.numel() for p in network.parameters()) == conv + linear
+
+
+def test_lenet_builds_for_every_choice_and_every_small_picture() -> None:
+    options = itertools.product((3, 5, 7), (0, 1, 2), (False, True))
+    shapes = [(1, 4, 4), (1, 4, 9), (3, 7, 5), (1, 14, 10), (1, 15, 16)]
+    for (kernel, hidden, norm), shape in itertools.product(options, shapes):
+        family = LeNet(kernel=kernel, hidden=hidden, norm=norm)  # type: ignore[arg-type]
+        assert family.check(shape, 10) is None
+        assert answer(built(family, shape), shape).shape == (2, 10)
+
+
+def test_lenet_says_when_a_picture_is_too_small() -> None:
+    reason = LeNet().check((1, 3, 8), 10)
+    assert reason is not None
+    assert "3 x 8 is too small" in reason
+
+
+def test_own_network_that_is_no_module_is_named() -> None:
+    with pytest.raises(TypeError, match=r"returned int, not a torch\.nn\.Module"):
+        Own(lambda input_shape, outputs: 3, {}).build((1, 8, 8), 10)
