@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 demo: $(VENV)/.base  ## install, then search networks for handwritten digits (about a minute)
 	$(BIN)/python -m search.run studies/digits.yaml
-	$(BIN)/python -m search.export studies/digits.yaml knee
+	$(BIN)/python -m search.export studies/digits.yaml best
 
 test: $(VENV)/.dev  ## install, then run all tests that CI runs
 	$(BIN)/python -m pytest -q -m "not slow"

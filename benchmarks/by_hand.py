@@ -27,8 +27,9 @@ from objectives.tasks import load
 from search.evaluate import evaluate
 from search.evaluation import Price
 from search.pareto import Scale, hypervolume, losses, non_dominated
-from search.spec import StudySpec, read_study
+from search.spec import read_study
 from search.store.view import view_of
+from search.study import StudySpec
 from spaces.candidate import Candidate
 
 ROOT = Path(__file__).parent.parent

@@ -23,10 +23,10 @@ def missing_device(device: str) -> str | None:
     if kind != "cuda":
         return f"{device!r} is not a device; known: cpu, cuda, cuda:N"
     if not torch.cuda.is_available():
-        return "this machine has no CUDA device that torch can use; use device: cpu here"
+        return f"{device!r}: this machine has no CUDA device that torch can use; write cpu"
     count = torch.cuda.device_count()
     index = device.partition(":")[2] or "0"
-    if not index.isdigit() or int(index) >= count:
+    if not index.isdecimal() or int(index) >= count:
         return f"{device!r}: this machine has {count} CUDA device(s), counted from cuda:0"
     return None
 
@@ -51,6 +51,11 @@ def _cpu_model() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+MACHINE = "machine"
+"""Name of the turnstile that all of a machine shares: a training on a GPU keeps a core busy too, and
+so disturbs what is timed on the CPU."""
 
 
 class Turnstile:

@@ -10,7 +10,7 @@ from search.errors import InputError, nearest
 
 Path_ = tuple[str | int, ...]
 UNREADABLE = (ValueError, TypeError, RecursionError)
-"""What ruamel.yaml 0.19 lets through: the date 2020-13-45, a list within a key, endless nesting."""
+"""What ruamel.yaml 0.19 lets through: the date 2020-13-45, a list in a key, endless nesting."""
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 

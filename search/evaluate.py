@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from objectives.complexity import UncountedError
 from objectives.costs import Subject
-from objectives.device import Turnstile
+from objectives.device import MACHINE, Turnstile
 from objectives.runtimes import Deployment, DeploymentError
 from objectives.tasks import load
 from objectives.training import NonFiniteLossError, Progress, Training, answers, begin, train
 from search.artifacts import Folder
 from search.evaluation import Artifact, Evaluation, Job, Price, Train
-from search.spec import StudySpec
+from search.study import StudySpec
 from spaces.augmentation import Augmentation
 from spaces.candidate import Candidate, digest
 from spaces.compression import StepError
@@ -60,7 +60,7 @@ class Bench:
 def evaluate(job: Job, study: StudySpec, device: str, threads: int) -> Evaluation:
     """Do a job of `study`, training on `device` with `threads` CPU threads."""
     torch.set_num_threads(threads)
-    bench = Bench(device, threads, Turnstile(device))
+    bench = Bench(device, threads, Turnstile(MACHINE))
     try:
         if isinstance(job, Price):
             return price(job, study, bench)

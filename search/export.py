@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from objectives.measurement import Measurement
     from objectives.runtimes import Deployment
-    from search.spec import StudySpec
     from search.store.view import StudyView, TrialView
+    from search.study import StudySpec
 
 PARITY_INPUTS = 256
 """Real inputs of the test split on which file and module are compared."""
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("member", help="a trial number of the front, `knee`, or `best`")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as given to search.run")
     parser.add_argument("--to", type=Path, help="folder; default exports/NAME-TRIAL")
-    return guarded(lambda: _export(parser.parse_args(arguments)))
+    return guarded(lambda: _export(parser.parse_intermixed_args(arguments)))
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -184,7 +184,7 @@ def _costs(
 ) -> dict[str, Any]:
     """Every cost as the search measured it, and of this file where the first target has it."""
     from objectives.costs import Subject
-    from objectives.device import Turnstile
+    from objectives.device import MACHINE, Turnstile
     from search.evaluate import CALIBRATION_PRICE, real_inputs
 
     first = next(iter(study.targets))
@@ -193,7 +193,7 @@ def _costs(
         inputs=real_inputs(study, CALIBRATION_PRICE),
         targets=study.targets,
         deployments={first: deployment},
-        turnstile=Turnstile(study.targets[first].device),
+        turnstile=Turnstile(MACHINE),
     )
     costs: dict[str, Any] = {}
     for objective in study.objectives:

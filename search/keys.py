@@ -1,7 +1,7 @@
 """The keys of a candidate in a study."""
 
-from search.spec import StudySpec
-from search.store.store import Keys
+from search.store.records import Keys
+from search.study import StudySpec
 from spaces.candidate import Candidate
 
 

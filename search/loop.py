@@ -7,75 +7,32 @@ can be told again.
 
 import dataclasses
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 
+from objectives.device import MACHINE, Turnstile
 from objectives.tasks import load
 from objectives.units import parse_quantity
 from search.artifacts import Folder
-from search.evaluation import FINAL, Artifact, Evaluation, Job, Price, Status, Train
+from search.evaluation import Artifact, Evaluation, Job, Price, Status, Train
+from search.files import Files
 from search.keys import keys_of
 from search.pareto import Scale, hypervolume, losses, non_dominated
 from search.prices import Prices
-from search.spec import StudySpec
+from search.state import Known, State
 from search.store.optuna_study import OptunaStudy
-from search.store.store import LEASE_S, Front, Keys, Store, StoredTrial
+from search.store.records import Front, Keys, StoredTrial
+from search.store.store import Store
 from search.strategy.gate import broken_limit, violations
 from search.strategy.rungs import passes
+from search.study import StudySpec
 from spaces.candidate import Candidate
 from spaces.choice import Scalar
 
 REPEATS_IN_A_ROW = 200
 """Known candidates proposed one after the other until the space counts as exhausted."""
-
-
-@dataclass
-class Known:
-    """What the loop knows of a trial while it runs and after."""
-
-    number: int
-    candidate: Candidate
-    keys: Keys
-    evaluations: list[Evaluation] = field(default_factory=list)
-    artifacts: list[Artifact] = field(default_factory=list)
-    deploy_key: str = ""
-
-    @property
-    def final(self) -> Evaluation | None:
-        """Its last evaluation, if nothing more will happen."""
-        last = self.evaluations[-1] if self.evaluations else None
-        return last if last is not None and last.status in FINAL else None
-
-    def value(self, objective: str) -> float:
-        """The newest value measured of `objective`."""
-        return next(
-            e.measurements[objective].value
-            for e in reversed(self.evaluations)
-            if objective in e.measurements
-        )
-
-
-@dataclass
-class State:
-    """What is shown of a study while it runs."""
-
-    trials: int = 0
-    """Candidates proposed, repeats not counted."""
-    counts: Counter[Status] = field(default_factory=Counter)
-    repeats: int = 0
-    front: tuple[int, ...] = ()
-    hypervolume: float = 0.0
-    busy_s: float = 0.0
-    """Seconds that workers computed, waiting not counted."""
-    exhausted: bool = False
-
-    @property
-    def finished(self) -> int:
-        """Candidates to which nothing more happens."""
-        return sum(self.counts.values())
 
 
 class Loop:
@@ -96,7 +53,8 @@ class Loop:
         self.prices = prices
         self.scale = scale
         self.on_change = on_change
-        self.files = Folder(study.artifacts)
+        self.files = Files(store, Folder(study.artifacts), study.epochs)
+        self.turnstile = Turnstile(MACHINE)
         self.state = State()
         self.ready: deque[Job] = deque()
         self.trials: dict[int, Known] = {}
@@ -109,10 +67,6 @@ class Loop:
         self.retried: set[tuple[int, int]] = set()
         self.rungs: dict[int, list[list[float]]] = {}
         """Rung -> values of everyone who was scored there, in the order of the objectives."""
-        self.checkpoints: dict[str, Artifact] = {}
-        """Train key -> its checkpoint with the most epochs."""
-        self.in_use: Counter[str] = Counter()
-        """Artifacts that jobs in flight start from."""
         self.repeats_in_a_row = 0
         self.deadline = self._deadline()
         self._resume()
@@ -132,7 +86,7 @@ class Loop:
         assert job.trial is not None, job
         trial = self.trials[job.trial]
         if isinstance(job, Train) and job.checkpoint:
-            self.in_use[job.checkpoint] -= 1
+            self.files.in_use[job.checkpoint] -= 1
         self.state.busy_s += sum(s for stage, s in evaluation.seconds.items() if stage != "wait")
         if evaluation.status == "lost":
             self._retry(job, evaluation)
@@ -147,7 +101,8 @@ class Loop:
     # --- one candidate's way ---
 
     def _propose(self) -> None:
-        number, parameters = self.optuna.ask()
+        with self.turnstile.computing():
+            number, parameters = self.optuna.ask()
         self._admit(number, parameters)
 
     def _admit(self, number: int, parameters: dict[str, Scalar]) -> None:
@@ -182,7 +137,7 @@ class Loop:
         )
 
     def _priced(self, trial: Known, evaluation: Evaluation) -> None:
-        """The gate: a broken limit ends it here; a network known already is not trained again."""
+        """The gate: a broken limit ends it here."""
         evaluation = self.prices.settle(trial.keys.recipe_key, evaluation)
         reason = broken_limit(self.study.objectives, evaluation.measurements)
         if reason is not None:
@@ -191,25 +146,31 @@ class Loop:
             )
             return
         trial.deploy_key = evaluation.deploy_key
-        twin = self.twins.setdefault((trial.keys.train_key, trial.deploy_key), trial.number)
         self._record(trial, evaluation)
-        if twin != trial.number:
-            self.store.mark_repeat(trial.number, twin)
-            self.state.trials -= 1
-            self.first[trial.keys.key] = twin
-            del self.trials[trial.number]
-            self._repeat(trial.number, twin)
+        self._join_or_train(trial)
+
+    def _join_or_train(self, trial: Known) -> None:
+        """A network that another trial trains, or has trained, with these weights repeats it."""
+        twin = self.twins.setdefault((trial.keys.train_key, trial.deploy_key), trial.number)
+        if twin == trial.number:
+            self._train(trial)
             return
-        self._train(trial)
+        self.store.mark_repeat(trial.number, twin)
+        self.state.trials -= 1
+        self.first[trial.keys.key] = twin
+        del self.trials[trial.number]
+        self._repeat(trial.number, twin)
+        for follower in self.followers.pop(trial.number, []):
+            self._answer(follower, twin)
 
     def _train(self, trial: Known) -> None:
         """Queue the next rung, from the newest checkpoint of the same training."""
         done = trial.evaluations[-1].rung
-        newest = self.checkpoints.get(trial.keys.train_key)
+        newest = self.files.newest.get(trial.keys.train_key)
         epoch = newest.epoch if newest else 0
         until = next(r for r in self.study.search.rungs if r > done and r >= epoch)
         if newest:
-            self.in_use[newest.id] += 1
+            self.files.in_use[newest.id] += 1
         # ahead of new proposals: what is begun is brought to an end first
         self.ready.appendleft(
             Train(
@@ -230,7 +191,7 @@ class Loop:
         if go_on:
             self._record(trial, evaluation)
             self._train(trial)
-            self._drop(trial, old)
+            self.files.drop(trial, old)
             return
         reason = f"rank {rank} among {peers} candidates after {evaluation.rung} epochs"
         self._finish(trial, dataclasses.replace(evaluation, status="stopped", reason=reason))
@@ -263,24 +224,17 @@ class Loop:
         for follower in self.followers.pop(trial.number, []):
             self._tell_optuna(follower, trial)
         for number in {trial.number, *before}:
-            self._drop(self.trials[number], self._unneeded(self.trials[number]))
+            self.files.drop_unneeded(self.trials[number], member=number in self.state.front)
 
     def _record(self, trial: Known, evaluation: Evaluation, front: Front | None = None) -> None:
         self.store.record(evaluation, trial.keys, front)
         self._note(trial, evaluation)
-        self._note_artifacts(trial, evaluation.artifacts)
+        self.files.note(trial, evaluation.artifacts)
 
     def _note(self, trial: Known, evaluation: Evaluation) -> None:
         trial.evaluations.append(evaluation)
         if self.study.metric.name in evaluation.measurements:
             self.rungs.setdefault(evaluation.rung, []).append(self._row(trial, evaluation))
-
-    def _note_artifacts(self, trial: Known, artifacts: Iterable[Artifact]) -> None:
-        for artifact in artifacts:
-            trial.artifacts.append(artifact)
-            newest = self.checkpoints.get(artifact.train_key)
-            if artifact.kind == "checkpoint" and (not newest or newest.epoch < artifact.epoch):
-                self.checkpoints[artifact.train_key] = artifact
 
     def _retry(self, job: Job, evaluation: Evaluation) -> None:
         """A dead worker: once more; it may have been killed for a neighbour's memory."""
@@ -294,15 +248,19 @@ class Loop:
             return
         self.retried.add(place)
         if isinstance(job, Train) and job.checkpoint:
-            self.in_use[job.checkpoint] += 1
+            self.files.in_use[job.checkpoint] += 1
         self.ready.append(job)
 
     # --- repeats ---
 
     def _repeat(self, number: int, first: int) -> None:
-        """Answer a proposal of a known candidate with what is, or will be, known of it."""
+        """Count a proposal of a known candidate and answer it."""
         self.state.repeats += 1
         self.repeats_in_a_row += 1
+        self._answer(number, first)
+
+    def _answer(self, number: int, first: int) -> None:
+        """Tell Optuna what is known of a repeat, now or once it is known."""
         if self.trials[first].final is None:
             self.followers.setdefault(first, []).append(number)
         else:
@@ -343,35 +301,6 @@ class Loop:
         volume = hypervolume(self.scale.unit_losses(values[kept], names))
         return Front(trial=trial.number, hypervolume=volume, members=members)
 
-    def _unneeded(self, trial: Known) -> list[Artifact]:
-        """Files of a finished trial that may go: all, but for a member its last rung's."""
-        if trial.number not in self.state.front:
-            return list(trial.artifacts)
-        return [artifact for artifact in trial.artifacts if artifact.epoch < self.study.epochs]
-
-    def _drop(self, trial: Known, artifacts: list[Artifact]) -> None:
-        """Forget files of a trial; the row goes first, then the file, if nobody needs it."""
-        unused = [artifact for artifact in artifacts if not self.in_use[artifact.id]]
-        if not unused:
-            return
-        ids = [artifact.id for artifact in unused]
-        trial.artifacts = [artifact for artifact in trial.artifacts if artifact.id not in ids]
-        for artifact_id in self.store.drop_artifacts(trial.number, ids):
-            self.files.remove(artifact_id)
-            newest = self.checkpoints.get(trial.keys.train_key)
-            if newest and newest.id == artifact_id:
-                del self.checkpoints[trial.keys.train_key]
-
-    def sweep(self) -> None:
-        """Remove files that no trial in flight and no member of the front needs."""
-        for trial in self.trials.values():
-            if trial.final is not None:
-                self._drop(trial, self._unneeded(trial))
-        known = self.store.known_artifacts()
-        for artifact_id in self.files.older_than(LEASE_S, prefixes=("checkpoint-", "weights-")):
-            if artifact_id not in known:
-                self.files.remove(artifact_id)
-
     # --- start, resume, end ---
 
     def _known(self, number: int, candidate: Candidate, keys: Keys) -> Known:
@@ -397,28 +326,29 @@ class Loop:
         front = self.store.last_front()
         if front is not None:
             self.state.front, self.state.hypervolume = front.members, front.hypervolume
-        for item in stored:
+        # of twins that were cut off before they were told apart, the one in training comes first
+        for item in sorted(stored, key=lambda item: -len(item.evaluations)):
             if item.repeats is None:
                 self._restore(item, artifacts.get(item.number, []))
         for item in stored:
             if item.repeats is not None:
                 self.state.repeats += 1
+                self.first.setdefault(keys_of(item.candidate, self.study).key, item.repeats)
                 if item.number in running:
-                    self._repeat(item.number, item.repeats)
-                    self.state.repeats -= 1
+                    self._answer(item.number, item.repeats)
         for trial in list(self.trials.values()):
             if trial.number in running:
                 self._continue(trial)
         for number in sorted(running.keys() - {item.number for item in stored}):
             self._adopt(number, running[number])
         self.repeats_in_a_row = 0
-        self.sweep()
+        self.files.sweep(self.trials, self.state.front)
 
     def _restore(self, item: StoredTrial, artifacts: list[Artifact]) -> None:
         trial = self._known(item.number, item.candidate, keys_of(item.candidate, self.study))
         for evaluation in item.evaluations:
             self._note(trial, evaluation)
-        self._note_artifacts(trial, artifacts)
+        self.files.note(trial, artifacts)
         self.state.trials += 1
         if trial.evaluations and trial.evaluations[0].deploy_key:
             trial.deploy_key = trial.evaluations[0].deploy_key
@@ -432,6 +362,8 @@ class Loop:
             self._tell_optuna(trial.number, trial)
         elif not trial.evaluations:
             self._start(trial)
+        elif trial.evaluations[-1].rung == 0:
+            self._join_or_train(trial)
         else:
             self._train(trial)
 

@@ -9,7 +9,8 @@ from search.pareto import knee
 from search.store.view import ObjectiveView, StudyView, TrialView
 
 Bound = tuple[ObjectiveView, float]
-_UNDER = re.compile(r"([^<>=]+?)\s*(?:<=|>=|=)\s*(.+)")
+_UNDER = re.compile(r"([^<>=]+?)\s*(<=|>=|=)\s*(.+)")
+_SIGNS = {"minimize": "<=", "maximize": ">="}
 
 
 def parse_bounds(view: StudyView, texts: Sequence[str]) -> list[Bound]:
@@ -24,8 +25,11 @@ def parse_bounds(view: StudyView, texts: Sequence[str]) -> list[Bound]:
         if match is None:
             raise InputError(f"--under: {text!r} is not OBJECTIVE=QUANTITY, such as latency=2ms")
         objective = view.objective(match[1])
+        sign = _SIGNS[objective.direction]
+        if match[2] not in ("=", sign):
+            raise InputError(f"--under: {text!r}: a bound of {objective.name} is written {sign}")
         try:
-            bounds.append((objective, parse_quantity(match[2], objective.unit)))
+            bounds.append((objective, parse_quantity(match[3], objective.unit)))
         except ValueError as error:
             raise InputError(f"--under: {objective.name}: {error}") from error
     return bounds

@@ -17,9 +17,9 @@ from search.evaluation import Evaluation, Job, Price
 from search.keys import keys_of
 from search.pareto import Scale
 from search.prices import Prices
-from search.spec import Objective, StudySpec
 from search.store.store import Store
 from search.strategy.gate import broken_limit
+from search.study import Objective, StudySpec
 
 DRAWS_PER_CANDIDATE = 20
 """Draws after which a plan gives up finding one more new candidate (a small space)."""

@@ -8,8 +8,9 @@ from objectives.device import describe_device
 from objectives.measurement import Measurement
 from search.errors import InputError
 from search.evaluation import Evaluation
-from search.spec import StudySpec
-from search.store.store import Store, versions
+from search.store.lease import versions
+from search.store.store import Store
+from search.study import StudySpec
 from spaces.candidate import digest
 
 Price_ = tuple[str, Mapping[str, Measurement]]
@@ -37,7 +38,12 @@ class Prices:
 def price_key(study: StudySpec) -> str:
     """Runs of equal keys measure alike: same machine, versions, targets and cost objectives."""
     devices = {name: describe_device(t.device) for name, t in study.targets.items()}
-    costs = {o.name: repr(o.cost) for o in study.objectives if o.cost is not None}
+    # a limit changes no price
+    costs = {
+        o.name: repr(dataclasses.replace(o.cost, limit=None))  # type: ignore[type-var]  # every Cost is a dataclass
+        for o in study.objectives
+        if o.cost is not None
+    }
     targets = {name: repr(target) for name, target in study.targets.items()}
     data: list[Any] = [versions(), devices, targets, costs, study.cost_context()]
     return digest(data)

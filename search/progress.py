@@ -4,7 +4,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from search.loop import State
+from search.state import State
 
 LINE_EVERY_S = 10.0
 """Without a terminal, a line at most so often."""

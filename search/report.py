@@ -82,6 +82,8 @@ def page(view: "StudyView") -> str:
             _spent(view),
             "<h2>How the costs were measured</h2>",
             _conditions(view),
+            # figures are drawn while the page is still short: fit them once it stands
+            "<script>window.dispatchEvent(new Event('resize'))</script>",
         ]
     )
     title = html.escape(view.name)
@@ -109,7 +111,9 @@ def _answer(view: "StudyView") -> str:
         ("Best score", best(view, view.members)),
         ("Knee (nearest to the ideal)", knee_of(view, view.members)),
     ):
-        values = ", ".join(f"{o.name} {show(trial.measurements[o.name])}" for o in view.objectives)
+        values = html.escape(
+            ", ".join(f"{o.name} {show(trial.measurements[o.name])}" for o in view.objectives)
+        )
         network = html.escape(describe(trial.candidate, view.chosen))
         lines.append(
             f"<p><b>{label}: trial {trial.number}</b>, {values}<br><code>{network}</code></p>"
@@ -130,7 +134,8 @@ def _limit(objective: object) -> str:
     assert isinstance(objective, ObjectiveView)
     assert objective.limit is not None
     sign = "at most" if objective.direction == "minimize" else "at least"
-    return f"{objective.name} {sign} {format_quantity(objective.limit, objective.unit)}"
+    limit = format_quantity(objective.limit, objective.unit)
+    return html.escape(f"{objective.name} {sign} {limit}")
 
 
 def _front_table(view: "StudyView") -> str:

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--prices-from", type=int, metavar="RUN", help="answer costs from an earlier run's prices"
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     if options.schema:
         return guarded(_print_schema)
     if options.study is None:

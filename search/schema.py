@@ -8,7 +8,8 @@ from pydantic import TypeAdapter
 from objectives.target import Target
 from objectives.training import Training
 from search.parts import IMPORTABLE, TABLES
-from search.spec import REQUIRED, SECTIONS, Score, SearchSettings
+from search.spec import REQUIRED, SECTIONS
+from search.study import Score, SearchSettings
 from spaces.augmentation import Augmentation
 from spaces.part import Field, read_part
 

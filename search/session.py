@@ -9,19 +9,22 @@ from typing import Literal, Self
 from objectives.units import format_quantity
 from search.artifacts import Folder
 from search.evaluate import evaluate
-from search.executors.executor import Run
-from search.loop import REPEATS_IN_A_ROW, Loop, State
+from search.executors.executor import Evaluate, Run
+from search.loop import REPEATS_IN_A_ROW, Loop
 from search.members import best, knee_of, no_front_reason
 from search.pareto import Scale
 from search.plan import Planner, make_plan
 from search.prices import Prices, known_prices, price_key
 from search.progress import LiveLine
 from search.report import report_path, write_report
-from search.spec import StudySpec, read_study
-from search.store.database import open_database
+from search.spec import read_study
+from search.state import State
+from search.store.database import open_database, shown
+from search.store.lease import versions
 from search.store.optuna_study import OptunaStudy
-from search.store.store import Store, versions
+from search.store.store import Store
 from search.store.view import chosen_options, read_view
+from search.study import StudySpec
 from search.tables import console, failure_lines, front_table, plan_lines
 
 HEARTBEAT_S = 10.0
@@ -59,35 +62,19 @@ class Session:
             InputError: anything that the user must change; nothing is written then.
         """
         study = read_study(file, overrides)
-        engine = open_database(study.storage, create=True)
-        store = Store(engine, study.name)
-        store.begin_study(study.definition(), _objective_rows(study))
-        prices = known_prices(study, store, prices_from)
-        workers = study.executor.num_workers
-        store.begin_run(study.raw, versions(), price_key(study), workers)
         with ExitStack() as stack:
+            # prices of an earlier run can only come from a database that is there already
+            engine = open_database(study.storage, create=prices_from is None)
             stack.callback(engine.dispose)
-            run = stack.enter_context(
-                study.executor.start(
-                    partial(
-                        evaluate,
-                        study=study,
-                        device=study.executor.train_device,
-                        threads=study.executor.num_threads,
-                    )
-                )
-            )
-            optuna = OptunaStudy(
-                study.storage,
-                study.name,
-                choices=study.space.open_choices,
-                objectives=[(o.name, o.direction) for o in study.objectives],
-                sampler=study.search.sampler,
-                seed=study.seed,
-                trials=study.search.trials,
-            )
+            store = Store(engine, study.name)
+            prices = known_prices(study, store, prices_from)
+            store.begin_study(study.definition(), _objective_rows(study))
+            optuna = _open_optuna(study)
             stack.callback(optuna.close)
-            session = cls(study, store, optuna, prices, run)
+            raw = {**study.raw, "storage": shown(study.storage)}
+            store.begin_run(raw, versions(), price_key(study), study.executor.num_workers)
+            run_jobs = stack.enter_context(study.executor.start(_evaluator(study)))
+            session = cls(study, store, optuna, prices, run_jobs)
             session.stack = stack.pop_all()
         return session
 
@@ -124,9 +111,8 @@ class Session:
             if o.limit is not None
         ]
         screen = console()
-        screen.print(
-            f"[bold]study {self.study.name}[/], run {self.store.run}, {self.study.storage}"
-        )
+        place = f"run {self.store.run}, {shown(self.study.storage)}"
+        screen.print(f"study {self.study.name}, {place}", style="bold")
         for line in plan_lines(self.summary, units, limits, chosen_options(self.study.raw)):
             screen.print(line, markup=False, overflow="fold")
 
@@ -138,7 +124,7 @@ class Session:
         try:
             self.run_jobs(loop.ask, loop.tell)
             self.outcome = "exhausted" if loop.state.exhausted else "done"
-            loop.sweep()
+            loop.files.sweep(loop.trials, loop.state.front)
         except KeyboardInterrupt:
             self.outcome = "interrupted"
         finally:
@@ -177,6 +163,26 @@ class Session:
     def _beat(self) -> None:
         while not self.stop_beating.wait(HEARTBEAT_S):
             self.store.beat()
+
+
+def _open_optuna(study: StudySpec) -> OptunaStudy:
+    return OptunaStudy(
+        study.storage,
+        study.name,
+        choices=study.space.open_choices,
+        objectives=[(o.name, o.direction) for o in study.objectives],
+        sampler=study.search.sampler,
+        seed=study.seed,
+        trials=study.search.trials,
+    )
+
+
+def _evaluator(study: StudySpec) -> Evaluate:
+    """What a worker does with a job; picklable."""
+    executor = study.executor
+    return partial(
+        evaluate, study=study, device=executor.train_device, threads=executor.num_threads
+    )
 
 
 def _objective_rows(study: StudySpec) -> list[dict[str, object]]:

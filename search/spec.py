@@ -4,31 +4,28 @@ Every mistake is an `InputError` that says file, line, key, rule and remedy.
 """
 
 import dataclasses
+import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass as plain_dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from objectives.costs import Cost
-from objectives.measurement import Direction
+from objectives.device import missing_device
 from objectives.target import Target
-from objectives.tasks import Metric, Task, TaskError
-from objectives.tasks.task import fingerprint, load
+from objectives.tasks import Metric, Task, TaskError, load
 from objectives.training import Training
-from objectives.units import parse_quantity
+from objectives.units import format_quantity, parse_quantity
 from search.address import read_address
 from search.document import Document, Path_, read_document
 from search.errors import nearest
 from search.executors.executor import Executor
 from search.parts import resolve
-from search.samplers import Sampler
+from search.study import Objective, Score, SearchSettings, StudySpec
 from spaces.augmentation import Augmentation
-from spaces.candidate import digest
 from spaces.choice import members
 from spaces.compression import Quantize
 from spaces.reading import SpaceError, read_space, rule
@@ -47,104 +44,6 @@ SECTIONS: dict[str, str] = {
     "artifacts": "folder of checkpoints and reports; default beside the database",
 }
 REQUIRED = ("name", "task", "space", "objectives")
-
-
-@plain_dataclass(frozen=True, kw_only=True)
-class Score:
-    """The task's own metric of the deployed network on the validation split."""
-
-    limit: str | int | float | None = None
-    """Least (or, where less is better, largest) value that may be deployed."""
-
-
-@plain_dataclass(frozen=True, kw_only=True)
-class Objective:
-    """A named quantity with unit, direction and perhaps a limit."""
-
-    name: str
-    unit: str
-    direction: Direction
-    limit: float | None
-    """In base units; None for none."""
-    cost: Cost | None
-    """How it is measured without training; None for the task's metric."""
-
-    def violation(self, value: float) -> float:
-        """How far `value` is beyond the limit, in base units; at most 0 where it is met."""
-        if self.limit is None:
-            return 0.0
-        return value - self.limit if self.direction == "minimize" else self.limit - value
-
-
-@dataclass(frozen=True, kw_only=True, config={"extra": "forbid", "arbitrary_types_allowed": True})
-class SearchSettings:
-    """How candidates are proposed, and when to stop."""
-
-    sampler: Sampler
-    """Who proposes: a name of the table, with options."""
-    trials: int = Field(default=60, ge=1)
-    """Candidates to evaluate; repeats do not count, infeasible and failed ones do."""
-    time: str | None = None
-    """No new candidate after this long, such as `30 min`; running ones are finished."""
-    rungs: tuple[int, ...] = (1, 3, 9)
-    """Epochs at which candidates are compared; the last is a full training."""
-    reduction: float = Field(default=3.0, ge=1)
-    """About one in so many candidates passes a rung; 1 lets all pass."""
-    plan: int = Field(default=64, ge=8)
-    """Random candidates priced before the start: plan, and scale of the hypervolume."""
-    reference: dict[str, str | int | float] = Field(default_factory=dict)
-    """Objective -> worst value of interest; default its limit, else the dearest of the plan."""
-
-
-@plain_dataclass(frozen=True, kw_only=True)
-class StudySpec:
-    """A study file, checked."""
-
-    name: str
-    seed: int
-    task: Task
-    task_name: str
-    space: Space
-    targets: Mapping[str, Target]
-    objectives: tuple[Objective, ...]
-    search: SearchSettings
-    executor: Executor
-    storage: str
-    artifacts: str
-    raw: Mapping[str, Any]
-    """The file as data, overrides applied: kept with every run."""
-
-    @property
-    def epochs(self) -> int:
-        """Epochs of a full training."""
-        return self.search.rungs[-1]
-
-    @property
-    def metric(self) -> Metric:
-        """The task's metric."""
-        return self.task.metric
-
-    def context(self) -> str:
-        """What every key of a candidate includes: data, epochs, seed, own sources."""
-        return digest([fingerprint(self.task), self.epochs, self.seed, self.space.source()])
-
-    def cost_context(self) -> str:
-        """What costs include besides the candidate: the shape of inputs and outputs."""
-        splits = load(self.task)
-        return digest([list(splits.input_shape), splits.outputs, self.space.source()])
-
-    def definition(self) -> dict[str, Any]:
-        """What must not change under one study name, as JSON data."""
-        space = [[c.name, repr(c.domain), repr(c.when)] for c in self.space.choices]
-        objectives = [[o.name, o.direction, o.limit, repr(o.cost)] for o in self.objectives]
-        return {
-            "space": digest(space),
-            "task": digest([self.task_name, fingerprint(self.task)]),
-            "targets": digest({name: repr(target) for name, target in self.targets.items()}),
-            "objectives": digest(objectives),
-            "rungs": digest(list(self.search.rungs)),
-            "seed": digest(self.seed),
-        }
 
 
 def read_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
@@ -167,6 +66,7 @@ def read_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
     space = _read_space(document)
     targets = _read_targets(document)
     _check_precisions(document, space, targets)
+    objectives = _read_objectives(document, task, targets)
     return StudySpec(
         name=name,
         seed=_read_whole(document, "seed", 0),
@@ -174,9 +74,9 @@ def read_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
         task_name=task_name,
         space=space,
         targets=targets,
-        objectives=_read_objectives(document, task, targets),
-        search=_read_search(document, task),
-        executor=_make(document, "executor", data.get("executor", "process"), ("executor",)),
+        objectives=objectives,
+        search=_read_search(document, objectives, task.metric),
+        executor=_read_executor(document),
         storage=storage,
         artifacts=artifacts,
         raw=data,
@@ -215,19 +115,39 @@ def _construct(document: Document, factory: Any, name: str, options: Any, path: 
     """`factory(**options)`, checked against its fields."""
     if not isinstance(options, dict):
         raise document.error(path, f"{options!r} is not a mapping of {name}'s options")
+    if not dataclasses.is_dataclass(factory):
+        raise document.error(path, f"{name} is not a dataclass; its fields would be the options")
     known = [item.name for item in dataclasses.fields(factory) if item.init]
     for key in options:
         if key not in known:
             told = nearest(str(key), known) if known else "it has none"
             raise document.error((*path, key), f"{name} has no option {key!r}; {told}")
     try:
-        return TypeAdapter(factory).validate_python(options)
+        made = TypeAdapter(factory).validate_python(options)
     except ValidationError as error:
         first = error.errors()[0]
-        if first["type"] == "missing" or not first["loc"]:
+        if first["type"] == "missing":
             raise document.error(path, f"{name} needs the option {first['loc'][0]!r}") from error
         place = tuple(key for key in first["loc"] if key in known or isinstance(key, int))
-        raise document.error((*path, *place), f"{first['input']!r}: {rule(error)}") from error
+        same = [item for item in error.errors() if item["loc"][:1] == first["loc"][:1]]
+        value = f"{first['input']!r}: " if first["loc"] else ""
+        raise document.error((*path, *place), f"{value}{rule(same)}") from error
+    except PydanticUserError as error:
+        raise document.error(path, f"{name}: {str(error).splitlines()[0]}") from error
+    for key, value in options.items():
+        if _is_guessed(value, vars(made)[key]):
+            raise document.error(
+                (*path, key), f"{value!r} must be a number, not text, true or false"
+            )
+    return made
+
+
+def _is_guessed(raw: object, made: object) -> bool:
+    """Whether pydantic took a word for a number, or a truth value for 0 or 1."""
+    if isinstance(raw, list) and isinstance(made, tuple):
+        return any(map(_is_guessed, raw, made))
+    is_number = isinstance(made, (bool, int, float))
+    return isinstance(raw, (bool, str)) and is_number and type(raw) is not type(made)
 
 
 def _read_whole(document: Document, key: str, default: int) -> int:
@@ -241,6 +161,8 @@ def _read_task(document: Document) -> tuple[str, Task]:
     """The task, with its data read: a missing folder is found now."""
     name = _named(document, document.data["task"], ("task",))[0]
     task = _make(document, "task", document.data["task"], ("task",))
+    if not isinstance(task, Task):
+        raise document.error(("task",), f"{name} is not a task; it lacks metric, loss or splits")
     try:
         load(task)
     except TaskError as error:
@@ -266,7 +188,7 @@ def _read_targets(document: Document) -> dict[str, Target]:
 
 def _read_target(document: Document, name: str, raw: object) -> Target:
     path: Path_ = ("targets", name)
-    options = dict(raw) if isinstance(raw, dict) else raw or {}
+    options = dict(raw) if isinstance(raw, dict) else {} if raw is None else raw
     if isinstance(options, dict) and "runtime" in options:
         options["runtime"] = _make(document, "runtime", options["runtime"], (*path, "runtime"))
     target: Target = _construct(document, Target, "a target", options, path)
@@ -328,27 +250,32 @@ def _read_objective(
     metric = task.metric
     if name == metric.name:
         score = _construct(document, Score, name, options, path)
-        limit = _read_limit(document, score.limit, metric.unit, (*path, "limit"))
-        return Objective(
-            name=name, unit=metric.unit, direction=metric.direction, limit=limit, cost=None
+        objective = Objective(
+            name=name, unit=metric.unit, direction=metric.direction, limit=None, cost=None
         )
+        limit = _read_bound(document, score.limit, objective, metric.perfect, (*path, "limit"))
+        return dataclasses.replace(objective, limit=limit)
     try:
         factory = resolve("objective", name)
     except ValueError as error:
         known = f" (this task's metric is {metric.name!r})"
         raise document.error(path, f"{error}{known}") from error
-    cost = _on_target(document, _construct(document, factory, name, options, path), targets, path)
-    limit = _read_limit(document, cost.limit, cost.unit, (*path, "limit"))
-    return Objective(name=name, unit=cost.unit, direction="minimize", limit=limit, cost=cost)
+    made = _construct(document, factory, name, options, path)
+    cost = _on_target(document, name, made, targets, path)
+    objective = Objective(name=name, unit=cost.unit, direction="minimize", limit=None, cost=cost)
+    limit = _read_bound(document, cost.limit, objective, 0.0, (*path, "limit"))
+    return dataclasses.replace(objective, limit=limit)
 
 
-def _on_target(document: Document, cost: Any, targets: Mapping[str, Target], path: Path_) -> Cost:
+def _on_target(
+    document: Document, name: str, cost: Any, targets: Mapping[str, Target], path: Path_
+) -> Cost:
     """The cost with its target filled in where there is only one."""
     made: Cost = cost
     if "target" not in {item.name for item in dataclasses.fields(cost)}:
         return made
     if cost.target is None and len(targets) > 1:
-        raise document.error(path, f"names no target; add target: {' or '.join(targets)}")
+        raise document.error(path, f"{name} names no target; add target: {' or '.join(targets)}")
     target = cost.target or next(iter(targets))
     if target not in targets:
         raise document.error(
@@ -358,19 +285,37 @@ def _on_target(document: Document, cost: Any, targets: Mapping[str, Target], pat
     return made
 
 
-def _read_limit(document: Document, raw: Any, unit: str, path: Path_) -> float | None:
+def _read_bound(
+    document: Document, raw: Any, objective: Objective, best: float, path: Path_
+) -> float | None:
+    """A limit or reference; it must be worse than `best`, the best value that there is."""
     if raw is None:
         return None
+    value = _read_quantity(document, raw, objective.unit, path)
+    side = "above" if objective.direction == "minimize" else "below"
+    worse = value > best if side == "above" else value < best
+    if not worse or math.isinf(value):
+        best_told = format_quantity(best, objective.unit) if best else "0"
+        raise document.error(
+            path, f"{raw!r} must be {side} {best_told}, the best {objective.name} there is"
+        )
+    return value
+
+
+def _read_quantity(document: Document, raw: Any, unit: str, path: Path_) -> float:
     try:
         return parse_quantity(raw, unit)
     except ValueError as error:
         raise document.error(path, str(error)) from error
 
 
-def _read_search(document: Document, task: Task) -> SearchSettings:
+def _read_search(
+    document: Document, objectives: tuple[Objective, ...], metric: Metric
+) -> SearchSettings:
+    """The section `search`; its references are values of the objectives."""
     path: Path_ = ("search",)
-    raw = document.data.get("search") or {}
-    options = dict(raw) if isinstance(raw, dict) else raw
+    raw = document.data.get("search")
+    options = dict(raw) if isinstance(raw, dict) else {} if raw is None else raw
     if isinstance(options, dict):
         named = options.get("sampler", "tpe")
         options["sampler"] = _make(document, "sampler", named, (*path, "sampler"))
@@ -381,18 +326,23 @@ def _read_search(document: Document, task: Task) -> SearchSettings:
             (*path, "rungs"), f"{list(rungs)} must rise from 1 or more, as [1, 3, 9]"
         )
     if settings.time is not None:
-        _read_limit(document, settings.time, "ms", (*path, "time"))
-    names = _objective_units(document, task)
+        time_ms = _read_quantity(document, settings.time, "ms", (*path, "time"))
+        if not 0 < time_ms < math.inf:
+            raise document.error((*path, "time"), f"{settings.time!r} must be above 0 s")
+    named = {objective.name: objective for objective in objectives}
     for name, value in settings.reference.items():
-        if name not in names:
-            raise document.error(
-                (*path, "reference", name), f"is not an objective; {nearest(name, names)}"
-            )
-        _read_limit(document, value, names[name], (*path, "reference", name))
+        place = (*path, "reference", name)
+        if name not in named:
+            raise document.error(place, f"{name!r} is not an objective; {nearest(name, named)}")
+        best = metric.perfect if named[name].cost is None else 0.0
+        _read_bound(document, value, named[name], best, place)
     return settings
 
 
-def _objective_units(document: Document, task: Task) -> dict[str, str]:
-    """Name -> unit of the objectives of the file."""
-    targets = _read_targets(document)
-    return {o.name: o.unit for o in _read_objectives(document, task, targets)}
+def _read_executor(document: Document) -> Executor:
+    raw, path = document.data.get("executor", "process"), ("executor",)
+    executor: Executor = _make(document, "executor", raw, path)
+    if reason := missing_device(executor.train_device):
+        name = _named(document, raw, path)[0]
+        raise document.error((*path, name, "device"), reason)
+    return executor

@@ -14,8 +14,8 @@ from spaces.candidate import Candidate
 
 
 def console(*, error: bool = False) -> Console:
-    """The terminal; width and colour as it has them, `NO_COLOR` respected."""
-    return Console(stderr=error, highlight=False, soft_wrap=False)
+    """The terminal; width and colour as it has them, `NO_COLOR` respected; text as it is given."""
+    return Console(stderr=error, highlight=False, soft_wrap=False, markup=False, emoji=False)
 
 
 def front_table(view: StudyView, members: Sequence[TrialView]) -> Table:

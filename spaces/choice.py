@@ -1,12 +1,16 @@
 """One named decision and its domain: a fixed value, some values, or a range."""
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 Scalar = str | int | float | bool
+
+MOST_VALUES = 1_000_000
+"""More steps than this in a range are a slip of the pen, and would fill the memory."""
 
 
 class ChoiceError(ValueError):
@@ -73,6 +77,7 @@ def read_domain(raw: object) -> Domain:
         ChoiceError: neither of these, or an empty or contradictory one.
     """
     if isinstance(raw, Scalar):
+        _check_finite(raw)
         return Fixed(raw)
     if isinstance(raw, list):
         return _read_values(raw)
@@ -89,6 +94,7 @@ def _read_values(raw: list[object]) -> Domain:
             raise ChoiceError(f"{value!r} is not a single value", (index,))
         if any(value == other for other in raw[:index]):
             raise ChoiceError(f"{value!r} stands twice in the list; remove one", (index,))
+        _check_finite(value, (index,))
     values = tuple(value for value in raw if isinstance(value, Scalar))
     return Values(values) if len(values) > 1 else Fixed(values[0])
 
@@ -114,14 +120,24 @@ def _read_range(raw: dict[str, object]) -> Domain:
     if isinstance(low, float) or isinstance(high, float) or isinstance(step, float):
         low, high = float(low), float(high)
         step = None if step is None else float(step)
-    return Fixed(low) if low == high else Range(low, high, step, log)
+    span = Range(low, high, step, log)
+    if (span.whole or step is not None) and high - low >= MOST_VALUES * (step or 1):
+        raise ChoiceError(f"a range of over {MOST_VALUES:,} values; give a larger step")
+    return Fixed(low) if low == high else span
 
 
 def _number(raw: dict[str, object], key: str) -> int | float:
     value = raw[key]
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ChoiceError(f"{key} is {value!r}; it must be a number", (key,))
+    _check_finite(value, (key,))
     return value
+
+
+def _check_finite(value: Scalar, path: tuple[str | int, ...] = ()) -> None:
+    """Refuse numbers that a float cannot hold."""
+    if isinstance(value, (int, float)) and not abs(value) <= sys.float_info.max:
+        raise ChoiceError(f"{value!r} is out of range; it must be a number below 1e308", path)
 
 
 def members(domain: Domain) -> tuple[Scalar, ...] | None:

@@ -127,7 +127,11 @@ def _signature_fields(thing: Callable[..., Any]) -> dict[str, Field]:
 
 def _source_hash(thing: object) -> str:
     """Hash of the whole file, since a class may use what stands beside it."""
-    path = inspect.getsourcefile(thing)  # type: ignore[arg-type]  # any callable with a module
-    assert path is not None, thing
+    try:
+        path = inspect.getsourcefile(thing)  # type: ignore[arg-type]  # any callable
+    except TypeError:
+        path = None
+    if path is None:
+        raise ValueError(f"{thing!r} is not written in Python; wrap it in a function of your own")
     with open(path, "rb") as file:
         return hashlib.sha256(file.read()).hexdigest()[:16]

@@ -1,9 +1,12 @@
 """From the `space` section of a study file to a `Space`."""
 
-from collections.abc import Callable, Mapping
+import dataclasses
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from spaces.choice import (
     Choice,
@@ -14,6 +17,8 @@ from spaces.choice import (
     read_domain,
     representatives,
 )
+from spaces.compression import Step
+from spaces.families import Family
 from spaces.part import Part, read_part
 from spaces.space import FAMILY, Group, Space
 
@@ -41,9 +46,7 @@ def read_space(raw: object, resolve: Resolve, training: type, augmentation: type
         raise SpaceError((), f"space is {raw!r}; it has the sections {', '.join(SECTIONS)}")
     for key in raw:
         if key not in SECTIONS:
-            raise SpaceError(
-                (key,), f"{key!r} is not a section of space; known: {', '.join(SECTIONS)}"
-            )
+            raise SpaceError((key,), f"{key!r} is not a section of space; {_known(key, SECTIONS)}")
     if "architecture" not in raw:
         raise SpaceError(
             (), "architecture is missing; name a family, such as {convnet: {depth: [1, 2]}}"
@@ -120,9 +123,35 @@ def _no_doubles(groups: tuple[Group, ...], path: tuple[str | int, ...]) -> None:
 
 def _resolve(resolve: Resolve, kind: str, name: str, path: tuple[str | int, ...]) -> Part:
     try:
-        return read_part(name, resolve(kind, name))
+        factory = resolve(kind, name)
+        _check_methods(kind, name, factory)
+        return read_part(name, factory)
     except ValueError as error:
         raise SpaceError(path, str(error)) from error
+    except (NameError, TypeError) as error:  # annotations that do not resolve
+        raise SpaceError(path, f"{name}: its signature cannot be read: {error}") from error
+
+
+def _check_methods(kind: str, name: str, factory: Callable[..., Any]) -> None:
+    """A class of the user's own must be of its kind; any other class may be a network.
+
+    Raises:
+        ValueError: it lacks a method.
+    """
+    if not isinstance(factory, type):
+        return
+    if kind == "step" and not issubclass(factory, Step):
+        raise ValueError(f"{name} is not a step: it lacks idle() or apply()")
+    if kind == "family" and dataclasses.is_dataclass(factory) and not issubclass(factory, Family):
+        raise ValueError(f"{name} is not a family: it lacks check(), canonical() or build()")
+
+
+def _known(name: object, known: Iterable[str]) -> str:
+    """What is known, the likeliest spelling first."""
+    names = list(known)
+    close = difflib.get_close_matches(str(name), names, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}known: {', '.join(names) or 'none'}"
 
 
 def _read_group(prefix: str, part: Part, raw: object, path: tuple[str | int, ...]) -> Group:
@@ -131,8 +160,8 @@ def _read_group(prefix: str, part: Part, raw: object, path: tuple[str | int, ...
         raise SpaceError(path, f"{raw!r} is not a mapping of {part.name}'s options")
     for key in options:
         if key not in part.fields:
-            known = ", ".join(part.fields)
-            raise SpaceError((*path, key), f"{part.name} has no option {key!r}; known: {known}")
+            told = _known(key, part.fields)
+            raise SpaceError((*path, key), f"{part.name} has no option {key!r}; {told}")
     missing = [n for n, field in part.fields.items() if field.required and n not in options]
     if missing:
         raise SpaceError(path, f"{part.name} needs the option {missing[0]!r}")
@@ -187,20 +216,26 @@ def _legal_domain(part: Part, name: str, raw: object, path: tuple[str | int, ...
             part.fields[name].check(value)
         except ValidationError as error:
             place = (*path, raw.index(value)) if isinstance(raw, list) else path
-            raise SpaceError(place, f"{part.name} {name} {value!r}: {rule(error)}") from error
+            raise SpaceError(
+                place, f"{part.name} {name} {value!r}: {rule(error.errors())}"
+            ) from error
     return domain
 
 
-def rule(error: ValidationError) -> str:
+def rule(errors: Sequence[ErrorDetails]) -> str:
     """What pydantic asks for, in a few words; of a union, the branches joined.
 
     >>> from pydantic import TypeAdapter
     >>> try: TypeAdapter(int).validate_python("x", strict=True)
-    ... except ValidationError as error: print(rule(error))
+    ... except ValidationError as error: print(rule(error.errors()))
     must be a valid integer
     """
-    rules = {item["msg"].replace("Input should be", "must be") for item in error.errors()}
-    return " or ".join(sorted(r for r in rules if "tuple" not in r) or sorted(rules))
+    told = {
+        item["msg"].replace("Input should be", "must be").replace("valid dictionary", "mapping")
+        for item in errors
+        if item["type"] != "tuple_type"
+    }
+    return " or ".join(sorted(told)) or "must be a list"
 
 
 def _split_condition(raw: object) -> tuple[object, object]:
@@ -267,10 +302,11 @@ def _read_when(
     for other, wanted in raw.items():
         full = f"{prefix}.{other}" if f"{prefix}.{other}" in domains else str(other)
         if full not in earlier:
+            told = _known(other, (choice.removeprefix(f"{prefix}.") for choice in earlier))
             problem = (
                 "stands after it; move it before"
                 if full in domains
-                else "is not a choice of this space"
+                else f"is not a choice of this space; {told}"
             )
             raise SpaceError((*path, other), f"when: {other!r} {problem}")
         values = tuple(wanted) if isinstance(wanted, list) else (wanted,)

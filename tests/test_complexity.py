@@ -50,7 +50,7 @@ class Multiplies(nn.Module):
 class Squares(nn.Bilinear):
     """A network that is one uncounted module itself."""
 
-    def forward(self, x_BF: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x_BF: Tensor) -> Tensor:
         return super().forward(x_BF, x_BF)
 
 

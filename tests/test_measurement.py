@@ -82,7 +82,7 @@ def test_block_interval_is_student_t_with_the_error_of_a_median(values: list[flo
 @given(medians, st.randoms(use_true_random=False))
 def test_block_interval_does_not_depend_on_the_order(values: list[float], random: object) -> None:
     shuffled = list(values)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     assert block_interval(shuffled) == block_interval(values)
 
 

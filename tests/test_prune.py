@@ -162,7 +162,7 @@ def test_channels_of_least_norm_go() -> None:
 def test_kept_width_is_the_formula_in_exact_arithmetic(
     width: int, quarters: int, round_to: int
 ) -> None:
-    kept = Prune(ratio=quarters / 4, round_to=round_to).kept(width)  # type: ignore[arg-type]
+    kept = Prune(ratio=quarters / 4, round_to=round_to).kept(width)
     steps = Fraction(width * (4 - quarters), 4 * round_to)
     half_up = math.floor(steps + Fraction(1, 2))
     assert kept == min(width, max(1, half_up * round_to))
@@ -172,10 +172,7 @@ def test_kept_width_is_the_formula_in_exact_arithmetic(
 def test_kept_width_never_rises_with_the_ratio(
     width: int, round_to: int, ratios: list[float]
 ) -> None:
-    kept = [
-        Prune(ratio=ratio, round_to=round_to).kept(width)  # type: ignore[arg-type]
-        for ratio in sorted(ratios)
-    ]
+    kept = [Prune(ratio=ratio, round_to=round_to).kept(width) for ratio in sorted(ratios)]
     assert kept == sorted(kept, reverse=True)
     assert all(1 <= each <= width for each in kept)
     assert all(each % round_to == 0 or each in (1, width) for each in kept)
@@ -191,7 +188,7 @@ def test_kept_width_never_rises_with_the_ratio(
 def test_record_is_the_formula_and_the_real_width_of_every_layer(
     first: int, second: int, ratio: float, round_to: int
 ) -> None:
-    step = Prune(ratio=ratio, round_to=round_to)  # type: ignore[arg-type]
+    step = Prune(ratio=ratio, round_to=round_to)
     network = ConvNet(depth=2, width=(first, second)).build((1, 8, 8), 10)
     applied = step.apply(network, examples())
     real = widths(network)
@@ -266,7 +263,7 @@ class Refused(nn.Module):
         super().__init__()
         self.before, self.after = nn.Linear(8, 16), nn.Linear(16, 10)
         self.heads = kind is nn.MultiheadAttention
-        self.inner = kind(16, 2 if self.heads else 16, batch_first=True)  # type: ignore[call-arg]
+        self.inner = kind(16, 2 if self.heads else 16, batch_first=True)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         x_BTF = self.before(x_BCHW.squeeze(1))
@@ -307,4 +304,4 @@ def test_network_that_cannot_be_pruned_is_refused_with_a_sentence(
 @pytest.mark.parametrize("options", [{"ratio": 1.0}, {"ratio": -0.1}, {"round_to": 3}], ids=str)
 def test_impossible_options_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
-        Prune(**options)  # type: ignore[arg-type]
+        Prune(**options)

@@ -1,6 +1,7 @@
 """Quantization of a briefly trained network for digits: what runs in 8 bits, and how well."""
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -23,7 +24,7 @@ SPLITS = load(Digits())
 
 
 def fit(network: nn.Module, epochs: int, lr: float = 1e-2) -> nn.Module:
-    """Train on the digits, beside no measurement of anybody."""
+    """Train on the digits."""
     settings = Training(lr=lr)
     progress = begin(network, settings, examples=len(SPLITS.train), epochs=epochs, seed=0)
     train(
@@ -38,6 +39,14 @@ def fit(network: nn.Module, epochs: int, lr: float = 1e-2) -> nn.Module:
     return progress.network
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Training here waits for no measurement elsewhere on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("locks")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
     torch.manual_seed(0)
@@ -45,7 +54,7 @@ def network() -> nn.Module:
 
 
 def deploy(network: nn.Module, runtime: str, scheme: str) -> Deployment:
-    step = Quantize(scheme=scheme)  # type: ignore[arg-type]
+    step = Quantize(scheme=scheme)
     applied = step.apply(network, SPLITS.prepare(SPLITS.train.inputs[:2]))
     return RUNTIMES[runtime]().deploy(
         network,
@@ -145,7 +154,7 @@ def test_ranges_come_from_the_calibration_inputs(network: nn.Module) -> None:
 def test_step_leaves_the_module_and_names_the_precision(network: nn.Module) -> None:
     before = copy.deepcopy(network.state_dict())
     for scheme, precision in Quantize.PRECISIONS.items():
-        applied = Quantize(scheme=scheme).apply(network, SPLITS.train.inputs[:2])  # type: ignore[arg-type]
+        applied = Quantize(scheme=scheme).apply(network, SPLITS.train.inputs[:2])
         assert applied.precision == precision
         assert applied.record == {"scheme": scheme}
         assert applied.finetune_epochs == 0

@@ -418,8 +418,7 @@ def test_stages_exist_up_to_the_largest_depth_also_if_depth_is_conditional() -> 
     }
     space = of({"convnet": raw})
     parameters: dict[str, Scalar] = {
-        choice.name: choice.domain.values[0]  # type: ignore[union-attr]
-        for choice in space.open_choices
+        choice.name: choice.domain.values[0] for choice in space.open_choices
     }
     first = space.decode(parameters, (1, 8, 8))
     assert first.architecture["depth"] == 2

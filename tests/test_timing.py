@@ -29,7 +29,7 @@ def work() -> int:
 def test_value_is_the_median_of_blocks_inside_its_interval(
     clock: str, turnstile: Turnstile
 ) -> None:
-    measured = time_calls([work], TimingPlan(clock=clock, max_s=0.1), turnstile)  # type: ignore[arg-type]
+    measured = time_calls([work], TimingPlan(clock=clock, max_s=0.1), turnstile)
     assert MIN_BLOCKS <= len(measured.samples) <= MAX_BLOCKS
     assert measured.unit == "ms"
     assert measured.conditions["clock"] == clock
@@ -50,7 +50,7 @@ def test_sleeping_is_wall_time_but_no_cpu_time_and_flagged_there(turnstile: Turn
         time.sleep(0.002)
 
     wall, cpu = (
-        time_calls([sleep], TimingPlan(clock=clock, max_s=0.05, warmup=1), turnstile)  # type: ignore[arg-type]
+        time_calls([sleep], TimingPlan(clock=clock, max_s=0.05, warmup=1), turnstile)
         for clock in ("wall", "cpu")
     )
     assert wall.value >= 2.0

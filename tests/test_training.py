@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def test_one_epoch_and_two_more_from_the_checkpoint_are_three_epochs_at_once(
     optimizer: str, turnstile: Turnstile
 ) -> None:
     task, augment = Blobs(), Augmentation(noise=0.1, shift=0.2, mixup=0.2)
-    settings = Training(optimizer=optimizer, lr=1e-2, batch=16)  # type: ignore[arg-type]
+    settings = Training(optimizer=optimizer, lr=1e-2, batch=16)
     whole = ready(task, settings, epochs=3)
     go(whole, task, settings, 3, turnstile, augment)
 
@@ -197,7 +198,7 @@ def test_last_batch_of_one_joins_the_one_before_and_every_input_comes_once_an_ep
     go(ready(task, settings, epochs=2), task, settings, 2, turnstile, watch)
     first, second = seen[: len(sizes)], seen[len(sizes) :]
     assert [len(rows) for rows in first] == [len(rows) for rows in second] == sizes
-    orders = [sum(epoch, []) for epoch in (first, second)]
+    orders = [list(chain.from_iterable(epoch)) for epoch in (first, second)]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(count))
     assert orders[0] != orders[1]
 
@@ -361,7 +362,7 @@ def test_small_network_learns_the_digits(turnstile: Turnstile) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_checkpoint_goes_on_training_on_a_gpu(optimizer: str, turnstile: Turnstile) -> None:
-    task, settings = Blobs(), Training(optimizer=optimizer, batch=16)  # type: ignore[arg-type]
+    task, settings = Blobs(), Training(optimizer=optimizer, batch=16)
 
     def on_gpu(progress: Progress, until_epoch: int) -> None:
         train(

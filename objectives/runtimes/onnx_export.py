@@ -66,10 +66,10 @@ def _export_torchscript(network: nn.Module, example: Tensor) -> bytes:
 def quantize_int8(model: bytes, calibration: Tensor) -> bytes:
     """Static int8: activations unsigned, weights signed per channel, ranges from `calibration`.
 
-    onnxruntime's defaults (signed activations, per tensor) are up to 5 times slower on x86. Weights
-    use 7 of the 8 bits: on an x86 CPU without VNNI the products of two full bytes are added in
-    pairs that overflow 16 bits, so that the file would answer worse there than elsewhere (digits,
-    .881 of the answers kept; with 7 bits .997).
+    onnxruntime's defaults (signed activations, per tensor) are up to 5 times slower on x86.
+    Weights use 7 of their 8 bits: on an x86 CPU without VNNI the products of two full bytes are
+    added in pairs that overflow 16 bits, so that the file would answer worse there than elsewhere
+    (digits: the float network's answer in .881 of the cases, with 7 bits in .997).
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process

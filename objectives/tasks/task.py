@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -73,6 +73,7 @@ class Metric:
     """(train targets, judged targets) -> the value of the best constant answer."""
 
 
+@runtime_checkable
 class Task(Protocol):
     """A task. Implementations are frozen dataclasses; fields are the YAML keys."""
 

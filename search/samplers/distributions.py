@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
+from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from spaces.choice import Choice, Domain, Range, Scalar, Values, members
+from spaces.choice import Choice, Domain, Range, Scalar, members
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -21,23 +21,19 @@ def distribution(domain: Domain) -> BaseDistribution:
     """Numbers with a constant step become Int or Float, other values categories in file order."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    if isinstance(domain, Range):
-        if domain.whole:
-            values = range(int(domain.low), int(domain.high) + 1, int(domain.step or 1))
-            return IntDistribution(values[0], values[-1], log=domain.log, step=values.step)
-        if domain.step is None:
-            return FloatDistribution(domain.low, domain.high, log=domain.log)
-        steps = members(domain)
-        assert steps is not None, domain
-        return FloatDistribution(float(steps[0]), float(steps[-1]), step=domain.step)
-    assert isinstance(domain, Values), domain
-    constant = _constant_step(domain.values)
-    if constant is None:
-        return CategoricalDistribution(domain.values)
-    low, high = domain.values[0], domain.values[-1]
-    if all(isinstance(value, int) for value in domain.values):
-        return IntDistribution(int(low), int(high), step=int(constant))
-    return FloatDistribution(float(low), float(high), step=constant)
+    if isinstance(domain, Range) and domain.whole:
+        whole = range(int(domain.low), int(domain.high) + 1, int(domain.step or 1))
+        return IntDistribution(whole[0], whole[-1], log=domain.log, step=whole.step)
+    values = members(domain)
+    if values is None:
+        assert isinstance(domain, Range), domain
+        return FloatDistribution(domain.low, domain.high, log=domain.log)
+    step, low, high = _constant_step(values), values[0], values[-1]
+    if step is None:
+        return CategoricalDistribution(values)
+    if all(isinstance(value, int) for value in values):
+        return IntDistribution(int(low), int(high), step=int(step))
+    return FloatDistribution(float(low), float(high), step=step)
 
 
 def member(domain: Domain, value: Scalar) -> Scalar:
@@ -49,10 +45,16 @@ def member(domain: Domain, value: Scalar) -> Scalar:
 
 
 def _constant_step(values: tuple[Scalar, ...]) -> float | None:
-    """The positive difference of neighbours, if all are numbers at equal distances."""
-    numbers = [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
-    if len(numbers) < len(values):
+    """The positive difference of neighbours, if all are numbers at equal distances.
+
+    Equal as decimals, as they are written: Optuna divides the range by the step in decimals, and
+    leaves out the last of 0.3, 0.4, 0.5 for the step 0.4 - 0.3 = 0.10000000000000003.
+    """
+    numbers = [
+        Decimal(str(v)) for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)
+    ]
+    steps = {b - a for a, b in pairwise(numbers)}
+    if len(numbers) < len(values) or len(steps) != 1:
         return None
-    steps = [b - a for a, b in pairwise(numbers)]
-    equal = all(math.isclose(step, steps[0], rel_tol=1e-9) for step in steps)
-    return steps[0] if equal and steps[0] > 0 else None
+    step = steps.pop()
+    return float(step) if step > 0 and Decimal(str(float(step))) == step else None

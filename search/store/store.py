@@ -1,53 +1,22 @@
 """Writing and resuming a study: every result is one transaction of ours, then Optuna is told."""
 
 import os
-import platform
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, Engine, delete, insert, or_, select, update
 
 from objectives.measurement import Measurement
 from search.errors import InputError
 from search.evaluation import Artifact, Evaluation
 from search.store import schema
+from search.store.lease import alive
+from search.store.records import Front, Keys, StoredTrial
+from search.store.rows import evaluations_of, measurements_of
 from spaces.candidate import Candidate, digest
 from spaces.choice import Scalar
-
-LEASE_S = 60
-"""A run that has not shown signs of life for so long is taken for dead."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Front:
-    """A front as it was after a trial."""
-
-    trial: int
-    hypervolume: float
-    members: tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredTrial:
-    """A trial as it stands in the store, with its evaluations in the order of rungs."""
-
-    number: int
-    candidate: Candidate
-    repeats: int | None
-    evaluations: tuple[Evaluation, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Keys:
-    """The keys of a candidate in its study."""
-
-    key: str
-    train_key: str
-    recipe_key: str
 
 
 class Store:
@@ -97,10 +66,11 @@ class Store:
         """
         runs, now = schema.runs, time.time()
         with self.engine.begin() as connection:
+            _write_lock(connection)
             for row in connection.execute(
                 select(runs).where(runs.c.study == self.study, runs.c.ended_at.is_(None))
             ).all():
-                if _alive(row):
+                if alive(row):
                     raise InputError(
                         f"name: study {self.study!r} is being run by process {row.pid} on "
                         f"{row.host}; wait for it, stop it, or choose another name"
@@ -189,12 +159,15 @@ class Store:
             )
 
     def mark_repeat(self, number: int, first: int) -> None:
-        """A trial turned out to be the network of an earlier one."""
+        """A trial turned out to be the network of another; so are those that repeat it."""
         table = schema.trials
         with self.engine.begin() as connection:
             connection.execute(
                 update(table)
-                .where(table.c.study == self.study, table.c.number == number)
+                .where(
+                    table.c.study == self.study,
+                    or_(table.c.number == number, table.c.repeats == number),
+                )
                 .values(repeats=first)
             )
 
@@ -229,7 +202,7 @@ class Store:
         """Every trial of the study with what is known of it, by number."""
         trials, candidates = schema.trials, schema.candidates
         with self.engine.connect() as connection:
-            evaluations = _evaluations(connection, self.study)
+            evaluations = evaluations_of(connection, self.study)
             rows = connection.execute(
                 select(trials.c.number, trials.c.repeats, candidates.c.data)
                 .join(candidates, candidates.c.key == trials.c.candidate)
@@ -266,7 +239,7 @@ class Store:
         )
         with self.engine.connect() as connection:
             rows = connection.execute(query).all()
-            measured = _measurements(connection, query.with_only_columns(evaluations.c.id))
+            measured = measurements_of(connection, query.with_only_columns(evaluations.c.id))
         prices: dict[str, tuple[str, dict[str, Measurement]]] = {}
         first: dict[str, dict[str, Measurement]] = {}
         for row in rows:
@@ -423,87 +396,9 @@ class Store:
             )
 
 
-def _alive(row: Any) -> bool:
-    """Whether a run that has not ended still lives: a process of ours, and a fresh lease."""
-    if row.host == socket.gethostname():
-        try:
-            os.kill(row.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            pass
-    return bool(time.time() - row.heartbeat_at < LEASE_S)
-
-
-def _evaluations(connection: Connection, study: str) -> dict[int, list[Evaluation]]:
-    table, candidates = schema.evaluations, schema.candidates
-    query = (
-        select(table, candidates.c.data, candidates.c.deploy_key)
-        .join(candidates, candidates.c.key == table.c.candidate)
-        .where(table.c.study == study, table.c.trial.is_not(None))
-        .order_by(table.c.trial, table.c.rung)
-    )
-    measured = _measurements(
-        connection, select(table.c.id).where(table.c.study == study, table.c.trial.is_not(None))
-    )
-    found: dict[int, list[Evaluation]] = {}
-    for row in connection.execute(query):
-        evaluation = Evaluation(
-            trial=row.trial,
-            candidate=Candidate.from_dict(row.data),
-            rung=row.rung,
-            status=row.status,
-            reason=row.reason,
-            measurements=measured.get(row.id, {}),
-            deploy_key=row.deploy_key or "",
-            seconds=row.seconds,
-        )
-        found.setdefault(row.trial, []).append(evaluation)
-    return found
-
-
-def _measurements(
-    connection: Connection, evaluation_ids: Any
-) -> dict[int, dict[str, Measurement]]:
-    """Evaluation id -> objective -> measurement, for a query of ids."""
-    table, conditions = schema.measurements, schema.conditions
-    query = (
-        select(table, conditions.c.data)
-        .join(conditions, conditions.c.key == table.c.conditions)
-        .where(table.c.evaluation.in_(evaluation_ids))
-    )
-    found: dict[int, dict[str, Measurement]] = {}
-    for row in connection.execute(query):
-        found.setdefault(row.evaluation, {})[row.objective] = Measurement(
-            value=row.value,
-            unit=row.unit,
-            low=row.low,
-            high=row.high,
-            samples=tuple(row.samples),
-            conditions=row.data,
-            flags=tuple(row.flags),
-        )
-    return found
-
-
-def count_studies(engine: Engine) -> int:
-    """Number of studies in the database."""
-    with engine.connect() as connection:
-        return int(
-            connection.execute(select(func.count()).select_from(schema.studies)).scalar_one()
-        )
-
-
-def versions() -> dict[str, Any]:
-    """What decides a latency besides the network: machine and library versions."""
-    from importlib.metadata import version
-
-    names = ("torch", "onnxruntime", "numpy", "torch-pruning")
-    return {
-        "machine": f"{platform.machine()} {platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        **{name: version(name) for name in names},
-    }
-
-
-__all__ = ["Front", "IntegrityError", "Keys", "Store", "StoredTrial", "versions"]
+def _write_lock(connection: Connection) -> None:
+    """Let nobody else take a lease until this transaction ends."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.exec_driver_sql(f"LOCK TABLE {schema.runs.name} IN EXCLUSIVE MODE")

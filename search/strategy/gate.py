@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from objectives.measurement import Measurement
 from objectives.units import format_quantity
-from search.spec import Objective
+from search.study import Objective
 
 
 def violations(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -23,6 +23,7 @@ class Applied:
     """The precision in which to deploy it from now on, if the step decides that."""
 
 
+@runtime_checkable
 class Step(Protocol):
     """A compression step. Implementations are frozen dataclasses; fields are the YAML keys."""
 

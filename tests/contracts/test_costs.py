@@ -51,7 +51,7 @@ def subject(
 
 def cost(name: str) -> Cost:
     """The cost on `box` if it needs a target; a short timing."""
-    fields = {field.name for field in dataclasses.fields(COSTS[name])}  # type: ignore[arg-type]
+    fields = {field.name for field in dataclasses.fields(COSTS[name])}
     options = {"target": "box"} if "target" in fields else {}
     return COSTS[name](**options, **({"max_s": 0.02} if "max_s" in fields else {}))
 
@@ -90,7 +90,7 @@ def test_limit_is_written_in_a_unit_of_the_cost(name: str) -> None:
 @every_cost
 def test_cost_is_frozen_and_refuses_unknown_options(name: str) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(COSTS[name](), "limit", 1)  # noqa: B010  # the type checker knows it is frozen
+        setattr(COSTS[name](), "limit", 1)  # noqa: B010
     with pytest.raises(ValueError, match="no_such_option"):
         COSTS[name](no_such_option=1)
 
@@ -194,13 +194,13 @@ def test_latency_refuses_a_plan_that_cannot_end_or_mean_anything(
     options: dict[str, float],
 ) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
-        Latency(**options)  # type: ignore[arg-type]
+        Latency(**options)
 
 
 def test_target_refuses_no_threads_and_no_inputs() -> None:
     for options in ({"threads": 0}, {"batch": 0}, {"cores": 2}):
         with pytest.raises(ValueError, match=next(iter(options))):
-            Target(**options)  # type: ignore[arg-type]
+            Target(**options)
 
 
 def test_target_is_checked_by_its_runtime() -> None:

@@ -119,7 +119,7 @@ def test_family_is_frozen_and_refuses_unknown_options(name: str) -> None:
 @pytest.mark.parametrize("window", range(1, 8))
 def test_pooled_tells_the_side_that_pooling_leaves(kind: str, window: int) -> None:
     for side in range(2, 12):
-        out = pooling(kind, window)(torch.randn(1, 1, side, side))  # type: ignore[arg-type]
+        out = pooling(kind, window)(torch.randn(1, 1, side, side))
         assert out.shape == (1, 1, pooled(side, window), pooled(side, window))
 
 
@@ -169,8 +169,8 @@ def test_convnet_without_pooling_forgets_the_kind_of_pooling() -> None:
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_convnet_uses_the_activation_by_name(activation: str) -> None:
-    network = ConvNet(activation=activation).build((1, 8, 8), 10)  # type: ignore[arg-type]
-    kind = ACTIVATIONS[activation]  # type: ignore[index]
+    network = ConvNet(activation=activation).build((1, 8, 8), 10)
+    kind = ACTIVATIONS[activation]
     assert sum(type(module) is kind for module in network.modules()) == 2
 
 
@@ -185,7 +185,7 @@ def test_lenet_builds_for_every_choice_and_every_small_picture() -> None:
     options = itertools.product((3, 5, 7), (0, 1, 2), (False, True))
     shapes = [(1, 4, 4), (1, 4, 9), (3, 7, 5), (1, 14, 10), (1, 15, 16)]
     for (kernel, hidden, norm), shape in itertools.product(options, shapes):
-        family = LeNet(kernel=kernel, hidden=hidden, norm=norm)  # type: ignore[arg-type]
+        family = LeNet(kernel=kernel, hidden=hidden, norm=norm)
         assert family.check(shape, 10) is None
         assert answer(built(family, shape), shape).shape == (2, 10)
 

@@ -70,7 +70,7 @@ def test_runtime_without_options_satisfies_the_protocol(name: str) -> None:
     assert runtime == RUNTIMES[name]()
     with pytest.raises(ValueError, match="no_such_option"):
         RUNTIMES[name](no_such_option=1)
-    for field in dataclasses.fields(runtime):  # type: ignore[arg-type]
+    for field in dataclasses.fields(runtime):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(runtime, field.name, None)
 

@@ -1,0 +1,1 @@
+"""Steps from one version of our tables to the next."""

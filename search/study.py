@@ -1,0 +1,116 @@
+"""What a study is once its file has been checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass as plain_dataclass
+from typing import Any
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from objectives.costs import Cost
+from objectives.measurement import Direction
+from objectives.target import Target
+from objectives.tasks import Metric, Task
+from objectives.tasks.task import fingerprint, load
+from search.executors.executor import Executor
+from search.samplers import Sampler
+from spaces.candidate import digest
+from spaces.space import Space
+
+
+@plain_dataclass(frozen=True, kw_only=True)
+class Score:
+    """The task's own metric of the deployed network on the validation split."""
+
+    limit: str | int | float | None = None
+    """Least (or, where less is better, largest) value that may be deployed."""
+
+
+@plain_dataclass(frozen=True, kw_only=True)
+class Objective:
+    """A named quantity with unit, direction and perhaps a limit."""
+
+    name: str
+    unit: str
+    direction: Direction
+    limit: float | None
+    """In base units; None for none."""
+    cost: Cost | None
+    """How it is measured without training; None for the task's metric."""
+
+    def violation(self, value: float) -> float:
+        """How far `value` is beyond the limit, in base units; at most 0 where it is met."""
+        if self.limit is None:
+            return 0.0
+        return value - self.limit if self.direction == "minimize" else self.limit - value
+
+
+@dataclass(frozen=True, kw_only=True, config={"extra": "forbid", "arbitrary_types_allowed": True})
+class SearchSettings:
+    """How candidates are proposed, and when to stop."""
+
+    sampler: Sampler
+    """Who proposes: a name of the table, with options."""
+    trials: int = Field(default=60, ge=1)
+    """Candidates to evaluate; repeats do not count, infeasible and failed ones do."""
+    time: str | None = None
+    """No new candidate after this long, such as `30 min`; running ones are finished."""
+    rungs: tuple[int, ...] = (1, 3, 9)
+    """Epochs at which candidates are compared; the last is a full training."""
+    reduction: float = Field(default=3.0, ge=1)
+    """About one in so many candidates passes a rung; 1 lets all pass."""
+    plan: int = Field(default=64, ge=8)
+    """Random candidates priced before the start: plan, and scale of the hypervolume."""
+    reference: dict[str, str | int | float] = Field(default_factory=dict)
+    """Objective -> worst value of interest; default its limit, else the dearest of the plan."""
+
+
+@plain_dataclass(frozen=True, kw_only=True)
+class StudySpec:
+    """A study file, checked."""
+
+    name: str
+    seed: int
+    task: Task
+    task_name: str
+    space: Space
+    targets: Mapping[str, Target]
+    objectives: tuple[Objective, ...]
+    search: SearchSettings
+    executor: Executor
+    storage: str
+    artifacts: str
+    raw: Mapping[str, Any]
+    """The file as data, overrides applied: kept with every run."""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of a full training."""
+        return self.search.rungs[-1]
+
+    @property
+    def metric(self) -> Metric:
+        """The task's metric."""
+        return self.task.metric
+
+    def context(self) -> str:
+        """What every key of a candidate includes: data, epochs, seed, own sources."""
+        return digest([fingerprint(self.task), self.epochs, self.seed, self.space.source()])
+
+    def cost_context(self) -> str:
+        """What costs include besides the candidate: the shape of inputs and outputs."""
+        splits = load(self.task)
+        return digest([list(splits.input_shape), splits.outputs, self.space.source()])
+
+    def definition(self) -> dict[str, Any]:
+        """What must not change under one study name, as JSON data."""
+        space = [[c.name, repr(c.domain), repr(c.when)] for c in self.space.choices]
+        objectives = [[o.name, o.direction, o.limit, repr(o.cost)] for o in self.objectives]
+        return {
+            "space": digest(space),
+            "task": digest([self.task_name, fingerprint(self.task)]),
+            "targets": digest({name: repr(target) for name, target in self.targets.items()}),
+            "objectives": digest(objectives),
+            "rungs": digest(list(self.search.rungs)),
+            "seed": digest(self.seed),
+        }
