@@ -54,8 +54,8 @@ def _cpu_model() -> str:
 
 
 MACHINE = "machine"
-"""Name of the turnstile that all of a machine shares: a training on a GPU keeps a core busy too, and
-so disturbs what is timed on the CPU."""
+"""Name of the turnstile that all of a machine shares: a training on a GPU keeps a core busy too,
+and so disturbs what is timed on the CPU."""
 
 
 class Turnstile:

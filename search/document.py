@@ -9,8 +9,6 @@ from typing import Any
 from search.errors import InputError, nearest
 
 Path_ = tuple[str | int, ...]
-UNREADABLE = (ValueError, TypeError, RecursionError)
-"""What ruamel.yaml 0.19 lets through: the date 2020-13-45, a list in a key, endless nesting."""
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -69,7 +67,8 @@ def read_document(file: str | Path, overrides: tuple[str, ...] = ()) -> Document
         raise InputError(f"{file}: cannot be read: {reason}; give a study file") from error
     except YAMLError as error:
         raise InputError(f"{file}{_mark(error)}: not YAML: {_problem(error)}") from error
-    except UNREADABLE as error:
+    except Exception as error:
+        # ruamel.yaml 0.19 raises anything for the date 2020-13-45, `!!set 3`, endless nesting, ...
         raise InputError(f"{file}: a value cannot be read: {error}; put it in quotes") from error
     lines: dict[Path_, int] = {}
     data = _plain(tree, (), lines)
@@ -131,7 +130,7 @@ def _override(data: dict[str, Any], text: str) -> Path_:
         value = _plain(YAML().load(raw) if raw.strip() else None, (), {})
     except YAMLError as error:
         raise InputError(f"command line: {key}: {raw!r} is not YAML: {_problem(error)}") from error
-    except UNREADABLE as error:
+    except Exception as error:  # as for the file
         raise InputError(f"command line: {key}: {raw!r} cannot be read: {error}") from error
     node: Any = data
     path: Path_ = ()

@@ -18,7 +18,7 @@ from spaces.candidate import digest
 from spaces.space import Space
 
 
-@plain_dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
 class Score:
     """The task's own metric of the deployed network on the validation split."""
 
@@ -104,10 +104,11 @@ class StudySpec:
 
     def definition(self) -> dict[str, Any]:
         """What must not change under one study name, as JSON data."""
-        space = [[c.name, repr(c.domain), repr(c.when)] for c in self.space.choices]
+        parts = [[group.prefix, group.part.source] for group in self.space.groups]
+        choices = [[c.name, repr(c.domain), repr(c.when)] for c in self.space.choices]
         objectives = [[o.name, o.direction, o.limit, repr(o.cost)] for o in self.objectives]
         return {
-            "space": digest(space),
+            "space": digest([parts, choices]),
             "task": digest([self.task_name, fingerprint(self.task)]),
             "targets": digest({name: repr(target) for name, target in self.targets.items()}),
             "objectives": digest(objectives),

@@ -94,3 +94,12 @@ def all_lost(job: Job) -> Evaluation:
         status="lost",
         reason="its worker was killed by SIGSEGV",
     )
+
+
+def noted(job: Job) -> Evaluation:
+    """As `plain`; each recipe that is priced leaves a line in `priced.txt`."""
+    if isinstance(job, Price):
+        recipe = [job.candidate.architecture, [list(step) for step in job.candidate.compression]]
+        with open("priced.txt", "a") as file:
+            file.write(f"{digest(recipe)}\n")
+    return plain(job)

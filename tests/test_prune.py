@@ -207,10 +207,11 @@ def test_widths_and_parameters_fall_with_the_ratio() -> None:
 
 
 def test_step_that_rounds_to_nothing_is_recorded_as_nothing_and_needs_no_tuning() -> None:
-    network = seeded(ConvNet(depth=1, width=4).build((1, 8, 8), 10))
+    network = seeded(ConvNet(depth=1, width=4).build((1, 8, 8), 10)).train()
     before = copy.deepcopy(network.state_dict())
     applied = Prune(ratio=0.25).apply(network, examples())
     assert (applied.record, applied.finetune_epochs, applied.precision) == ({}, 0, None)
+    assert network.training
     assert all(torch.equal(before[key], network.state_dict()[key]) for key in before)
 
 

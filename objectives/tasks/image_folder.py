@@ -113,6 +113,8 @@ def _read_picture(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
 
     try:
         with Image.open(path) as picture:
+            if picture.mode.startswith(("I", "F")):  # PIL would clip them to black and white
+                raise ValueError(f"mode {picture.mode} has more than 8 bits; convert it to 8")
             upright = ImageOps.exif_transpose(picture).convert("RGB" if channels == 3 else "L")
             fitted = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -6,6 +6,7 @@ nothing, silently, on SQLite.
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
     Float,
     ForeignKey,
@@ -136,7 +137,7 @@ checkpoints = Table(
     Column("kind", String(16), nullable=False),
     Column("train_key", String(16), nullable=False),
     Column("epoch", Integer, nullable=False),
-    Column("num_bytes", Integer, nullable=False),
+    Column("num_bytes", BigInteger, nullable=False),
     Index(None, "artifact"),
 )
 

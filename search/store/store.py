@@ -3,7 +3,8 @@
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, insert, or_, select, update
@@ -144,7 +145,7 @@ class Store:
         repeats: int | None = None,
     ) -> None:
         """A proposal, before anything is done about it."""
-        with self.engine.begin() as connection:
+        with self._writing() as connection:
             self._add_candidate(connection, candidate, keys)
             connection.execute(
                 insert(schema.trials).values(
@@ -173,7 +174,7 @@ class Store:
 
     def record(self, evaluation: Evaluation, keys: Keys, front: Front | None = None) -> None:
         """An evaluation with measurements, artifacts and the front it makes: one transaction."""
-        with self.engine.begin() as connection:
+        with self._writing() as connection:
             self._add_candidate(connection, evaluation.candidate, keys, evaluation.deploy_key)
             result = connection.execute(
                 insert(schema.evaluations).values(
@@ -310,6 +311,17 @@ class Store:
                 select(members.c.trial).where(members.c.front == row.id).order_by(members.c.trial)
             ).scalars()
             return Front(trial=row.trial, hypervolume=row.hypervolume, members=tuple(numbers))
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """One transaction; after one that failed nothing counts as stored already."""
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except BaseException:
+            self._seen_candidates.clear()
+            self._seen_conditions.clear()
+            raise
 
     def _add_candidate(
         self, connection: Connection, candidate: Candidate, keys: Keys, deploy_key: str = ""

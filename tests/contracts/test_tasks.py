@@ -179,7 +179,7 @@ def test_mean_and_deviation_of_a_constant_do_not_divide_by_zero() -> None:
 
 @given(
     st.lists(st.integers(0, 4), min_size=1, max_size=200),
-    st.sampled_from([(0.6, 0.2, 0.2), (0.7, 0.15, 0.15), (0.85, 0.15), (5 / 6, 1 / 6)]),
+    st.sampled_from([(0.6, 0.2, 0.2), (0.7, 0.15, 0.15), (5 / 6, 1 / 6), (0.02, 0.98)]),
     st.integers(0, 3),
 )
 def test_stratified_parts_are_a_partition_with_each_class_alike(
@@ -331,6 +331,14 @@ def test_broken_picture_is_named(tmp_path: Path, damage: bytes | None) -> None:
     broken = tmp_path / "green" / "4.png"
     broken.write_bytes(broken.read_bytes()[:-25] if damage is None else damage)
     with pytest.raises(TaskError, match=r"green.4\.png cannot be read .*; repair or remove it"):
+        ImageFolder(path=str(tmp_path)).splits()
+
+
+def test_picture_of_16_bits_is_not_clipped_in_silence(tmp_path: Path) -> None:
+    draw_pictures(tmp_path, 10)
+    deep = np.linspace(0, 65_535, 64, dtype=np.uint16).reshape(8, 8)
+    Image.fromarray(deep).save(tmp_path / "green" / "4.png")
+    with pytest.raises(TaskError, match=r"green.4\.png .* more than 8 bits; convert it to 8"):
         ImageFolder(path=str(tmp_path)).splits()
 
 

@@ -73,7 +73,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("train_key", sa.String(length=16), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
-        sa.Column("num_bytes", sa.Integer(), nullable=False),
+        sa.Column("num_bytes", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["study"], ["paretune_studies.name"], name=op.f("fk_paretune_checkpoints_study")
         ),
