@@ -70,11 +70,12 @@ def _zeros(network: nn.Module, by_module: Mapping[str, int]) -> dict[str, str]:
         owns = any(True for _ in module.parameters(recurse=False))
         if not owns or by_module.get(name, 0):
             continue
-        if type(module) not in KNOWN_ZEROS:
+        reasons = [reason for kind, reason in KNOWN_ZEROS.items() if isinstance(module, kind)]
+        if not reasons:
             place = f"module {name}" if name else "the network itself"
             raise UncountedError(
                 f"{place} ({type(module).__name__}) has parameters but no counted FLOPs; "
                 "drop 'flops' from the objectives or replace the module"
             )
-        zeros[name] = KNOWN_ZEROS[type(module)]
+        zeros[name] = reasons[0]
     return zeros

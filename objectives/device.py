@@ -75,11 +75,10 @@ class Turnstile:
         """Hold while computing something that may run beside others: one training step."""
         gate, room = _lock_files(self.device, os.getpid())
         start = time.perf_counter()
-        fcntl.flock(gate, fcntl.LOCK_EX)
-        fcntl.flock(room, fcntl.LOCK_SH)
-        fcntl.flock(gate, fcntl.LOCK_UN)
-        self.waited_s += time.perf_counter() - start
+        with _locked(gate, fcntl.LOCK_EX):
+            fcntl.flock(room, fcntl.LOCK_SH)
         try:
+            self.waited_s += time.perf_counter() - start
             yield
         finally:
             fcntl.flock(room, fcntl.LOCK_UN)
@@ -89,14 +88,19 @@ class Turnstile:
         """Hold while timing: nobody else of ours computes on the device."""
         gate, room = _lock_files(self.device, os.getpid())
         start = time.perf_counter()
-        fcntl.flock(gate, fcntl.LOCK_EX)
-        fcntl.flock(room, fcntl.LOCK_EX)
-        self.waited_s += time.perf_counter() - start
-        try:
+        with _locked(gate, fcntl.LOCK_EX), _locked(room, fcntl.LOCK_EX):
+            self.waited_s += time.perf_counter() - start
             yield
-        finally:
-            fcntl.flock(room, fcntl.LOCK_UN)
-            fcntl.flock(gate, fcntl.LOCK_UN)
+
+
+@contextmanager
+def _locked(file: int, mode: int) -> Iterator[None]:
+    """A lock for the body; also given back when a signal ends the body or the next wait in it."""
+    fcntl.flock(file, mode)
+    try:
+        yield
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 @lru_cache

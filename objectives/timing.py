@@ -62,7 +62,7 @@ def time_calls(
 
 def _warm_up(calls: Sequence[Callable[[], object]], count: int) -> int:
     """Call `count` times; return how many calls make up one sample."""
-    for index in range(count):
+    for index in range(max(1, count)):
         start = time.perf_counter()
         calls[index % len(calls)]()
         last_s = time.perf_counter() - start

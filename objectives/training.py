@@ -82,7 +82,7 @@ def begin(
     The schedule spans all `epochs`, so a shorter rung is a prefix of the longer one.
     """
     optimizer = _optimizer(network, settings)
-    steps = epochs * math.ceil(examples / settings.batch)
+    steps = epochs * len(_batches(torch.arange(examples), settings.batch))
     warmup = max(1, round(WARMUP_SHARE * steps))
 
     def factor(step: int) -> float:
@@ -91,11 +91,18 @@ def begin(
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
     return Progress(
-        network=network.to(memory_format=torch.channels_last),
+        network=_channels_last(network),
         optimizer=optimizer,
         schedule=torch.optim.lr_scheduler.LambdaLR(optimizer, factor),
         generator=torch.Generator().manual_seed(seed),
     )
+
+
+def _channels_last(network: nn.Module) -> nn.Module:
+    """Convolutions on pictures train faster so; weights of three dimensions have no such form."""
+    if any(parameter.dim() > 4 for parameter in network.parameters()):
+        return network
+    return network.to(memory_format=torch.channels_last)
 
 
 def _optimizer(network: nn.Module, settings: Training) -> torch.optim.Optimizer:

@@ -176,8 +176,8 @@ def _read_group(prefix: str, part: Part, raw: object, path: tuple[str | int, ...
 
 def _most_stages(part: Part, options: Mapping[str, object], path: tuple[str | int, ...]) -> int:
     """The largest number of stages; 0 for a part that has none."""
-    name = getattr(part.factory, "stages", None)
-    if not isinstance(name, str):
+    name = _stage_field(part)
+    if name is None:
         return 0
     default = part.fields[name].default
     raw, condition = _split_condition(options.get(name, default))
@@ -188,6 +188,12 @@ def _most_stages(part: Part, options: Mapping[str, object], path: tuple[str | in
     if condition is not None:
         values = (*values, default)  # what holds where the condition does not
     return max((value for value in values if isinstance(value, int)), default=1)
+
+
+def _stage_field(part: Part) -> str | None:
+    """The field that says how many stages a network of the part has."""
+    name = vars(part.factory).get("stages") if isinstance(part.factory, type) else None
+    return name if isinstance(name, str) else None
 
 
 def _read_choices(
@@ -260,7 +266,8 @@ def _with_conditions(space: Space, raw: Mapping[str, Any]) -> Space:
                 _split_condition(options.get(field)) if isinstance(options, dict) else (None, None)
             )
             own = _read_when(when, group.prefix, choice.name, domains, (*path, field, "when"))
-            choices.append(Choice(choice.name, choice.domain, (*implicit, *own)))
+            stage = _stage_condition(group, choice, options)
+            choices.append(Choice(choice.name, choice.domain, (*implicit, *stage, *own)))
         return Group(group.prefix, group.part, tuple(choices))
 
     def all_of(groups: tuple[Group, ...], key: str) -> tuple[Group, ...]:
@@ -276,6 +283,26 @@ def _with_conditions(space: Space, raw: Mapping[str, Any]) -> Space:
         augmentation=conditioned(space.augmentation, ("augmentation",), raw.get("augmentation")),
         compression=all_of(space.compression, "compression"),
     )
+
+
+def _stage_condition(
+    group: Group, choice: Choice, options: object
+) -> tuple[tuple[str, tuple[Scalar, ...]], ...]:
+    """A stage's choice needs the stage to exist; nothing where that is always so.
+
+    Only where the number of stages is decided before it, and always.
+    """
+    stage = choice.name.removeprefix(f"{group.prefix}.").partition(".")[2]
+    field = _stage_field(group.part)
+    earlier = {c.name: c for c in group.choices[: group.choices.index(choice)]}
+    depth = earlier.get(f"{group.prefix}.{field}")
+    if not stage or depth is None or not isinstance(options, dict):
+        return ()
+    if _split_condition(options.get(field))[1] is not None:
+        return ()
+    counts = members(depth.domain) or ()
+    enough = tuple(n for n in counts if isinstance(n, int) and n >= int(stage))
+    return () if len(enough) == len(counts) else ((depth.name, enough),)
 
 
 def _family_condition(space: Space, group: Group) -> tuple[tuple[str, tuple[Scalar, ...]], ...]:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,8 +205,9 @@ def _idle_options(group: Group) -> Options:
     for choice in group.choices:
         for value in members(choice.domain) or ():
             field = choice.name.removeprefix(f"{group.prefix}.")
-            if group.part.make({field: value}).idle():
-                return {field: value}
+            with suppress(TypeError, ValueError):  # a step that needs other options too
+                if group.part.make({field: value}).idle():
+                    return {field: value}
     return {}
 
 

@@ -44,7 +44,10 @@ class OnnxRuntime:
         run, _ = open_session(artefact, threads)
         check_parity(network, run, calibration[:8])
         if precision == "int8":
-            artefact = quantize_int8(artefact, calibration)
+            try:
+                artefact = quantize_int8(artefact, calibration)
+            except Exception as error:
+                raise DeploymentError(f"int8 quantization failed: {_first_line(error)}") from error
         run, bind = open_session(artefact, threads)
         return Deployment(
             run=run,
