@@ -48,7 +48,8 @@ def parse_quantity(text: str | int | float, unit: str) -> float:
         value = float(number) * spellings[spelling.lower()]
     except ValueError:
         raise ValueError(f"{number!r} is not a number") from None
-    return float(f"{value:.12g}")
+    # 15 digits take away what 50 * 1e-3 adds; a value in base units stays as it was printed
+    return value if spellings[spelling.lower()] == 1 else float(f"{value:.15g}")
 
 
 def format_quantity(value: float, unit: str) -> str:

@@ -24,8 +24,13 @@ def read_address(document: Document) -> tuple[str, str, str]:
 
 def default_artifacts(storage: str) -> str:
     """The artifact folder of a database that names none."""
-    path = storage.partition(":///")[2] if storage.startswith("sqlite") else "paretune.db"
-    return str(Path(path or "paretune.db").with_suffix(".artifacts"))
+    path = Path(storage.partition(":///")[2] if storage.startswith("sqlite") else "")
+    return str((path if path.name else Path("paretune.db")).with_suffix(".artifacts"))
+
+
+def as_file_name(study: str) -> str:
+    """A study's name as part of a file's name: no separators, at most 60 characters."""
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in study)[:60]
 
 
 def read_study_address(file: str | Path, overrides: tuple[str, ...] = ()) -> tuple[str, str, str]:

@@ -19,6 +19,17 @@ class Folder:
 
     path: str
 
+    def problem(self) -> str | None:
+        """The reason why nothing can be written here, or None."""
+        place = next(
+            p for p in (Path(self.path), *Path(self.path).absolute().parents) if p.exists()
+        )
+        if not place.is_dir():
+            return f"{place} is a file; name a folder"
+        if not os.access(place, os.W_OK | os.X_OK):
+            return f"folder {place} cannot be written; change its permissions or name another"
+        return None
+
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """Open for reading.
 

@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    from search.address import as_file_name
     from search.members import find_member
     from search.spec import read_study
     from search.store.view import view_of
@@ -44,7 +45,7 @@ def _export(options: argparse.Namespace) -> int:
     study = read_study(options.study, tuple(options.overrides))
     view = view_of(study.name, study.storage)
     member = find_member(view, options.member)
-    folder = options.to or Path("exports") / f"{study.name}-{member.number}"
+    folder = options.to or Path("exports") / f"{as_file_name(study.name)}-{member.number}"
     certificate = export_member(study, view, member, folder)
     _print(certificate, folder)
     return DONE
@@ -60,6 +61,7 @@ def export_member(
 
     Raises:
         InputError: the weights are gone, or the folder cannot be written.
+        RunFailedError: the shipping exporter fails where the search's own did not.
     """
     from search.errors import InputError
     from search.evaluate import CALIBRATION_SCORE, real_inputs, rebuild
@@ -116,19 +118,24 @@ def _shipping_deployment(
     """The first target's deployment, by the exporter whose files are shipped."""
     import dataclasses
 
+    from objectives.runtimes import DeploymentError
     from objectives.runtimes.onnxruntime import OnnxRuntime
+    from search.errors import RunFailedError
 
     target = next(iter(study.targets.values()))
     runtime = target.runtime
     if isinstance(runtime, OnnxRuntime):
         runtime = dataclasses.replace(runtime, exporter="dynamo")
-    return runtime.deploy(
-        network,
-        calibration=inputs,
-        precision=precision,
-        device=target.device,
-        threads=target.threads,
-    )
+    try:
+        return runtime.deploy(
+            network,
+            calibration=inputs,
+            precision=precision,
+            device=target.device,
+            threads=target.threads,
+        )
+    except DeploymentError as error:
+        raise RunFailedError(f"this member cannot be shipped: {error}") from error
 
 
 def _input(study: "StudySpec") -> dict[str, Any]:

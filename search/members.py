@@ -107,20 +107,24 @@ def no_front_reason(view: StudyView) -> str:
 
 
 def _nearest_miss(view: StudyView) -> str:
-    """The limit that was broken by least, and by what factor."""
+    """The limit that no trial kept and that was broken by least, and by what factor."""
     misses = []
     for objective in view.objectives:
-        if objective.limit is None or objective.direction != "minimize":
-            continue
         values = [
             t.measurements[objective.name].value
             for t in view.trials
             if objective.name in t.measurements
         ]
-        if values and min(values) > objective.limit:
-            misses.append((min(values) / objective.limit, objective, min(values)))
-    if not misses:
-        return ""
-    factor, objective, value = min(misses, key=lambda miss: miss[0])
-    least, limit = (format_quantity(v, objective.unit) for v in (value, objective.limit or 0.0))
-    return f"; the least {objective.name} seen, {least}, is {factor:.2f} times the limit {limit}"
+        if not values or not objective.limit or objective.limit < 0:
+            continue
+        lower = objective.direction == "minimize"
+        nearest = min(values) if lower else max(values)
+        factor = nearest / objective.limit
+        if factor > 1 if lower else factor < 1:
+            told = f"{'least' if lower else 'largest'} {objective.name} seen"
+            value, limit = (format_quantity(v, objective.unit) for v in (nearest, objective.limit))
+            excess = factor if lower else 1 / max(factor, 1e-9)
+            misses.append(
+                (excess, f"the {told}, {value}, is {factor:.2f} times the limit {limit}")
+            )
+    return f"; {min(misses)[1]}" if misses else ""

@@ -39,8 +39,9 @@ def _report(options: argparse.Namespace) -> int:
 
 def report_path(name: str) -> Path:
     """Where the report of a study lies unless told otherwise."""
-    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
-    return Path("reports") / f"{safe}.html"
+    from search.address import as_file_name
+
+    return Path("reports") / f"{as_file_name(name)}.html"
 
 
 def write_report(view: "StudyView", path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from objectives.units import format_quantity
 from search.artifacts import Folder
+from search.errors import InputError
 from search.evaluate import evaluate
 from search.executors.executor import Evaluate, Run
 from search.loop import REPEATS_IN_A_ROW, Loop
@@ -62,6 +63,8 @@ class Session:
             InputError: anything that the user must change; nothing is written then.
         """
         study = read_study(file, overrides)
+        if problem := Folder(study.artifacts).problem():
+            raise InputError(f"artifacts: {problem}")
         with ExitStack() as stack:
             # prices of an earlier run can only come from a database that is there already
             engine = open_database(study.storage, create=prices_from is None)
@@ -71,6 +74,11 @@ class Session:
             store.begin_study(study.definition(), _objective_rows(study))
             optuna = _open_optuna(study)
             stack.callback(optuna.close)
+            if optuna.num_trials < store.num_trials():
+                raise InputError(
+                    f"name: the trials of study {study.name!r} were deleted in Optuna; "
+                    "give the study another name"
+                )
             raw = {**study.raw, "storage": shown(study.storage)}
             store.begin_run(raw, versions(), price_key(study), study.executor.num_workers)
             run_jobs = stack.enter_context(study.executor.start(_evaluator(study)))

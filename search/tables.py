@@ -47,7 +47,7 @@ def describe(candidate: Candidate, chosen: frozenset[str] = frozenset()) -> str:
     `chosen`: the options to name, such as `prune.ratio`; all of them if it is empty.
     """
     parts = [(candidate.family, candidate.architecture), *candidate.compression]
-    return "; ".join(f"{name} {_options(_only(name, o, chosen))}" for name, o in parts)
+    return "; ".join(f"{name} {_options(_only(name, o, chosen))}".strip() for name, o in parts)
 
 
 def describe_training(candidate: Candidate, chosen: frozenset[str] = frozenset()) -> str:

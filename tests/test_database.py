@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from search.errors import InputError
 from search.session import Session
 from search.store import schema
 from search.store.database import HEAD, OPEN_TIMEOUT_S, migrate, open_database
+from search.store.view import view_of
 
 ROOT = Path(__file__).parent.parent
 REPLAY = ("executor={replay: {answers: 'replay_answers:plain'}}", "search.rungs=[1, 2, 4]")
@@ -63,7 +65,8 @@ def refused(small: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Refused
         if read:
             code = front.main(["small", "--storage", storage])
         else:
-            code = run.main([str(small), f"storage={storage}", "executor=inline"])
+            quoted = f"storage='{storage}'"  # a colon at the end would make it a mapping
+            code = run.main([str(small), quoted, "search.rungs=[1, 2, 4]", "executor=inline"])
         told = capsys.readouterr()
         return the_line(code, told.out, told.err, before, snapshot(small.parent))
 
@@ -167,8 +170,15 @@ def test_database_of_a_newer_version_is_refused(searched: Path, refused: Refused
     ],
 )
 def test_url_that_leads_nowhere_is_refused(refused: Refused, storage: str, sentence: str) -> None:
-    for read in (False, True):
-        assert refused(storage, read=read).startswith(f"{storage}: {sentence}")
+    assert refused(storage).startswith(f"{storage}: {sentence}")
+
+
+@pytest.mark.parametrize(
+    "storage",
+    ["sqlite:///.", "sqlite://", "pigeon://nest/x", "no URL", "postgresql://u@127.0.0.1:port/x"],
+)
+def test_reading_from_a_url_that_leads_nowhere_is_refused(refused: Refused, storage: str) -> None:
+    assert refused(storage, read=True).startswith(f"{storage}: ")
 
 
 def test_reading_a_database_that_is_not_there_says_to_run_first(refused: Refused) -> None:
@@ -188,9 +198,7 @@ def test_reading_a_database_without_our_tables_says_to_run_first(
 
 
 def test_reading_a_study_that_is_not_there_names_those_that_are(searched: Path) -> None:
-    with pytest.raises(InputError, match="no study 'smal'; did you mean 'small'?"):
-        from search.store.view import view_of
-
+    with pytest.raises(InputError, match=r"no study 'smal'; did you mean 'small'\?"):
         view_of("smal", "sqlite:///small.db")
 
 
@@ -218,7 +226,7 @@ def obedient(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
     def refuse(*arguments: object) -> str:
         before = snapshot(folder)
         ended = subprocess.run(
-            [*words, sys.executable, "-m", *map(str, arguments)],
+            [*words, sys.executable, "-m", *map(str, arguments), "search.rungs=[1, 2, 4]"],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
@@ -242,9 +250,10 @@ def test_read_only_folder_is_refused(
 ) -> None:
     if state == "used":
         request.getfixturevalue("searched")
+    elsewhere = small.parent.parent / "artifacts"
     small.parent.chmod(0o555)
     try:
-        line = obedient("search.run", small, "executor=inline")
+        line = obedient("search.run", small, "executor=inline", f"artifacts={elsewhere}")
     finally:
         small.parent.chmod(0o755)
     assert line.startswith("sqlite:///small.db: ")
@@ -261,9 +270,16 @@ def test_artifacts_that_cannot_be_written_are_refused_before_the_start(
 ) -> None:
     Path("locked").mkdir()
     Path("locked").chmod(0o555)
-    line = obedient("search.run", searched, "executor=inline", "artifacts=locked/small")
-    assert "artifacts" in line
-    assert "locked" in line
+    line = obedient("search.run", searched, "executor=inline", "artifacts=locked/small/files")
+    assert line == (
+        f"artifacts: folder {Path('locked').absolute()} cannot be written; "
+        "change its permissions or name another"
+    )
+
+
+def test_artifacts_that_are_a_file_are_refused(searched: Path) -> None:
+    with pytest.raises(InputError, match=r"^artifacts: .*small\.yaml is a file; name a folder$"):
+        Session.open(str(searched), (*REPLAY, "artifacts=small.yaml"))
 
 
 # --- passwords ---
@@ -419,22 +435,31 @@ def test_migration_that_is_cut_off_is_done_again_as_a_whole(engine: Engine) -> N
     assert set(schema.metadata.tables) <= set(inspect(engine).get_table_names())
 
 
-def test_several_may_open_a_new_database_at_once(engine: Engine) -> None:
-    start, errors = threading.Barrier(4), []
+OPEN = """
+import sys, time
+from pathlib import Path
+from search.store.database import open_database
+Path(f"ready-{sys.argv[2]}").touch()
+while not Path("go").exists():
+    time.sleep(0.001)
+open_database(sys.argv[1], create=True)
+"""
 
-    def open_it() -> None:
-        start.wait()
-        try:
-            open_database(url_of(engine), create=True).dispose()
-        except InputError as error:
-            errors.append(error)
 
-    threads = [threading.Thread(target=open_it) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
+def test_two_may_open_a_new_database_at_once(engine: Engine, folder: Path) -> None:
+    openers = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPEN, url_of(engine), str(number)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+        )
+        for number in range(2)
+    ]
+    while len(list(folder.glob("ready-*"))) < 2:
+        assert all(opener.poll() is None for opener in openers)
+        time.sleep(0.01)
+    Path("go").touch()
+    assert [opener.communicate()[1] for opener in openers] == [b"", b""]
     assert set(schema.metadata.tables) <= set(inspect(engine).get_table_names())
 
 
@@ -452,7 +477,7 @@ def test_study_that_was_deleted_in_optuna_is_not_gone_on_with(
     searched: Path, command: Command
 ) -> None:
     optuna.delete_study(study_name="small", storage="sqlite:///small.db")
-    with pytest.raises(InputError, match="'small' .* deleted .* another name"):
+    with pytest.raises(InputError, match=r"'small' .* deleted .* another name"):
         Session.open(str(searched), (*REPLAY, "search.trials=9"))
     ended = command("front", searched)
     assert ended.returncode == 0

@@ -149,7 +149,7 @@ def by_inclusion_and_exclusion(table: Array) -> float:
 
 @pytest.mark.parametrize("n", [1, 2, 5, 40])
 def test_staircase_has_the_area_of_its_squares(n: int) -> None:
-    # n steps of the anti-diagonal of an n x n board: n + (n - 1) + ... + 1 squares, less none
+    # 1 + 2 + ... + n of the n x n squares lie behind the anti-diagonal
     table = np.array([(step / n, (n - 1 - step) / n) for step in range(n)])
     assert hypervolume(table) == pytest.approx((n * n - n * (n - 1) / 2) / n**2)
 
@@ -161,11 +161,8 @@ def test_single_point_has_the_volume_of_its_box(dimensions: int) -> None:
 
 
 @pytest.mark.parametrize("dimensions", [2, 3, 4])
-def test_unit_vectors_leave_out_the_corner_only(dimensions: int) -> None:
-    # of the 10^d small cubes, those with all coordinates below the only non-zero one are missing
-    table = np.eye(dimensions) * 0.9
-    corner = 0.9**dimensions
-    assert hypervolume(table) == pytest.approx(1 - corner)
+def test_points_on_the_axes_leave_out_the_corner_before_them_only(dimensions: int) -> None:
+    assert hypervolume(np.eye(dimensions) * 0.9) == pytest.approx(1 - 0.9**dimensions)
 
 
 def test_ideal_point_has_all_and_the_reference_nothing() -> None:

@@ -141,7 +141,7 @@ def test_choices_are_those_of_the_file(good: StudySpec) -> None:
         Choice("architecture", Values(("convnet", "lenet"))),
         Choice(f"{convnet}.depth", Values((1, 2)), (is_convnet,)),
         Choice(f"{convnet}.width.1", widths, (is_convnet,)),
-        Choice(f"{convnet}.width.2", widths, (is_convnet,)),
+        Choice(f"{convnet}.width.2", widths, (is_convnet, (f"{convnet}.depth", (2,)))),
         Choice(f"{convnet}.pool", Values((0, 2)), (is_convnet,)),
         Choice(
             f"{convnet}.pool_kind",

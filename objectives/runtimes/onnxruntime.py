@@ -91,4 +91,5 @@ def open_session(
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = error.__cause__ or error  # torch's exporter keeps the reason in the cause
+    return (str(reason).strip().splitlines() or [type(reason).__name__])[0]

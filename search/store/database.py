@@ -1,9 +1,12 @@
 """Opening a database: the right file, tables and version, or one clear line why not."""
 
+import re
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from search.errors import InputError
@@ -15,13 +18,15 @@ BUSY_TIMEOUT_S = 30
 """How long a statement waits for another writer of a SQLite file."""
 OPEN_TIMEOUT_S = 5
 """The same while opening: a database that is locked that long is locked for good."""
+_LOCK_NUMBER = 7270_8863
+"""Of the advisory lock that a PostgreSQL server holds while our tables are created: any number."""
 
 
 def engine_options(url: str, timeout_s: int = BUSY_TIMEOUT_S) -> dict[str, Any]:
     """Keyword arguments of `create_engine` for `url`."""
     if make_url(url).get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": timeout_s}}
-    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
+    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": min(timeout_s, 10)}}
 
 
 def open_database(url: str, *, create: bool) -> Engine:
@@ -33,19 +38,15 @@ def open_database(url: str, *, create: bool) -> Engine:
         InputError: it is missing, locked, read-only, unreachable, not ours, or newer than we are.
     """
     try:
-        backend = make_url(url).get_backend_name()
-        if backend == "sqlite":
+        if _parsed(url).get_backend_name() == "sqlite":
             _check_file(url, create)
         _probe(url, create)
         engine = create_engine(url, **engine_options(url))
-        if backend == "sqlite":
+        if engine.dialect.name == "sqlite":
             _tune_sqlite(engine)
-        with engine.connect() as connection:
-            _check_contents(connection, url, create)
         if create:
-            with engine.begin() as connection:
-                migrate(connection)
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+            _create_tables(engine)
+    except (NoSuchModuleError, ImportError) as error:
         raise InputError(
             f"{shown(url)}: not a database that can be used: {first_line(error)}"
         ) from error
@@ -54,9 +55,21 @@ def open_database(url: str, *, create: bool) -> Engine:
     return engine
 
 
+def _create_tables(engine: Engine) -> None:
+    try:
+        with engine.begin() as connection:
+            migrate(connection)
+    except BaseException:
+        engine.dispose()
+        raise
+
+
 def migrate(connection: Connection) -> None:
-    """Bring our tables to `HEAD`; Optuna's are not touched."""
+    """Bring our tables to `HEAD`, all of them or none; Optuna's are not touched."""
     if _version(connection) == HEAD:
+        return
+    _lock(connection)
+    if _version(connection) == HEAD:  # by somebody else in the meantime
         return
     from alembic import command
     from alembic.config import Config
@@ -66,6 +79,15 @@ def migrate(connection: Connection) -> None:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _lock(connection: Connection) -> None:
+    """Let nobody else create tables until this transaction ends."""
+    if connection.dialect.name == "sqlite":
+        # without a BEGIN of ours, sqlite3 commits every CREATE TABLE by itself (Python 3.11)
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    elif connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_NUMBER})")
 
 
 def _check_file(url: str, create: bool) -> None:
@@ -82,19 +104,17 @@ def _check_file(url: str, create: bool) -> None:
 
 
 def _probe(url: str, create: bool) -> None:
-    """Find out now whether the database can be read, and written if it must be."""
+    """Find out, without changing it, whether the database can be read, written, and is ours."""
     engine = create_engine(url, **engine_options(url, OPEN_TIMEOUT_S))
-    existed = (
-        make_url(url).get_backend_name() != "sqlite" or Path(str(make_url(url).database)).exists()
-    )
-    with engine.connect() as connection:
-        if create and existed and engine.dialect.name == "sqlite":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            connection.exec_driver_sql("PRAGMA user_version = 0")
-            connection.rollback()
-        elif existed:
-            connection.execute(text("SELECT 1"))
-    engine.dispose()
+    try:
+        with engine.connect() as connection:
+            if create and engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                connection.exec_driver_sql("PRAGMA user_version = 0")
+                connection.rollback()
+            _check_contents(connection, url, create)
+    finally:
+        engine.dispose()
 
 
 def _tune_sqlite(engine: Engine) -> None:
@@ -103,11 +123,24 @@ def _tune_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, record: object) -> None:
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _use_wal(cursor)
         # NORMAL keeps every commit through a crash of the process; power loss may cost the last
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()
+
+
+def _use_wal(cursor: sqlite3.Cursor) -> None:
+    """Switch the file to WAL, once for all; SQLite does not wait for others here, so we do."""
+    end = time.monotonic() + OPEN_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+        time.sleep(0.01)
 
 
 def _check_contents(connection: Connection, url: str, create: bool) -> None:
@@ -133,12 +166,21 @@ def _version(connection: Connection) -> str | None:
     return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
 
 
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError) as error:  # ValueError: a port that is not a number
+        raise InputError(
+            f"{shown(url)}: not a database that can be used: {first_line(error)}"
+        ) from error
+
+
 def shown(url: str) -> str:
     """The URL without its password."""
     try:
         return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return url
+    except (ArgumentError, ValueError):
+        return re.sub(r"(//[^:/@]*):.*@", r"\1:***@", url)
 
 
 def explain(error: DBAPIError) -> str:

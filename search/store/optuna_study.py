@@ -62,8 +62,8 @@ class OptunaStudy:
                 "choose another name"
             )
         # a sampler seeded alike after a resume would repeat its first proposals exactly
-        stored = len(self.study.get_trials(deepcopy=False))
-        self.study.sampler = sampler.build(seed=seed + 7919 * stored, trials=trials)
+        self.num_trials = len(self.study.get_trials(deepcopy=False))
+        self.study.sampler = sampler.build(seed=seed + 7919 * self.num_trials, trials=trials)
         self.study.set_metric_names([name for name, _ in objectives])
         self.domains = {choice.name: choice.domain for choice in choices}
         self.distributions = distributions(choices)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, or_, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, or_, select, update
 
 from objectives.measurement import Measurement
 from search.errors import InputError
@@ -247,6 +247,15 @@ class Store:
             costs = first.setdefault(row.deploy_key, measured.get(row.id, {}))
             prices.setdefault(row.recipe_key, (row.deploy_key, costs))
         return prices
+
+    def num_trials(self) -> int:
+        """One more than the highest trial number of the study."""
+        numbers = select(func.max(schema.trials.c.number)).where(
+            schema.trials.c.study == self.study
+        )
+        with self.engine.connect() as connection:
+            highest = connection.execute(numbers).scalar()
+        return 0 if highest is None else int(highest) + 1
 
     def run_exists(self, run: int) -> bool:
         """Whether the database holds a run of this number, of any study."""

@@ -74,7 +74,7 @@ class StudyView:
 
     @property
     def members(self) -> tuple[TrialView, ...]:
-        """The members of the newest front, by the first cost."""
+        """The members of the newest front, by the last objective."""
         numbers = set(self.fronts[-1].members) if self.fronts else set()
         found = [trial for trial in self.trials if trial.number in numbers]
         last = self.objectives[-1].name
@@ -102,8 +102,8 @@ class StudyView:
 def chosen_options(raw: Mapping[str, Any]) -> frozenset[str]:
     """Dotted names of the options of parts that a study file mentions, such as `prune.ratio`."""
     space = raw.get("space", {})
-    steps = space.get("compression") or []
-    parts = [space.get("architecture"), *(steps if isinstance(steps, list) else [steps])]
+    sections = [space.get("architecture"), space.get("compression")]
+    parts = [p for raw in sections for p in (raw if isinstance(raw, list) else [raw])]
     named = {name: o for part in parts if isinstance(part, dict) for name, o in part.items()}
     named |= {section: space.get(section) for section in ("training", "augmentation")}
     return frozenset(
