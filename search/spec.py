@@ -167,6 +167,9 @@ def _read_task(document: Document) -> tuple[str, Task]:
         load(task)
     except TaskError as error:
         raise document.error(("task",), str(error)) from error
+    except Exception as error:
+        told = f"{name} cannot read its data: {type(error).__name__}: {error}"
+        raise document.error(("task",), f"{told}; mend the task") from error
     return name, task
 
 

@@ -237,7 +237,10 @@ def rule(errors: Sequence[ErrorDetails]) -> str:
     must be a valid integer
     """
     told = {
-        item["msg"].replace("Input should be", "must be").replace("valid dictionary", "mapping")
+        item["msg"]
+        .replace("Input should be", "must be")
+        .replace("valid dictionary", "mapping")
+        .removeprefix("Value error, ")
         for item in errors
         if item["type"] != "tuple_type"
     }

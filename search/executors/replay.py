@@ -16,6 +16,10 @@ class Replay:
     answers: str
     """Import path `package.module:function` of `(job) -> Evaluation`."""
 
+    def __post_init__(self) -> None:
+        """Find the function now, not when the study runs."""
+        self._function()
+
     @property
     def num_workers(self) -> int:
         """One job at a time."""
@@ -34,11 +38,21 @@ class Replay:
     @contextmanager
     def start(self, evaluate: Evaluate) -> Iterator[Run]:
         """`evaluate` is not used: the table knows."""
-        module, _, name = self.answers.partition(":")
-        answer: Evaluate = vars(importlib.import_module(module))[name]
+        answer = self._function()
 
         def run(ask: Ask, tell: Tell) -> None:
             while (job := ask()) is not None:
                 tell(job, answer(job))
 
         yield run
+
+    def _function(self) -> Evaluate:
+        module, _, name = self.answers.partition(":")
+        try:
+            found: Evaluate = vars(importlib.import_module(module))[name]
+        except (ImportError, KeyError, ValueError) as error:
+            raise ValueError(
+                f"{self.answers!r} cannot be imported ({type(error).__name__}: {error}); "
+                "write package.module:function"
+            ) from error
+        return found
