@@ -38,7 +38,7 @@ def main() -> None:
     rng = random.Random(options.seed)
     trials = TRIALS_PER_KILL * options.kills
     with tempfile.TemporaryDirectory() as folder:
-        kills = [one_kill(Path(folder), trials, rng.uniform(2, 14)) for _ in range(options.kills)]
+        kills = [one_kill(Path(folder), trials, rng.uniform(0, 10)) for _ in range(options.kills)]
         before = snapshot(Path(folder))
         code = start(Path(folder), trials).wait()
         result = {
@@ -66,9 +66,11 @@ def start(folder: Path, trials: int) -> subprocess.Popen[bytes]:
 
 def one_kill(folder: Path, trials: int, after_s: float) -> dict[str, Any]:
     """Start or resume, kill after a while; `lost`: evaluations of earlier runs that are gone."""
-    before = snapshot(folder)
+    before, runs = snapshot(folder), num_runs(folder)
     process = start(folder, trials)
     killed = False
+    while num_runs(folder) == runs and process.poll() is None:
+        time.sleep(0.05)  # the moment is counted from when the run has taken its lease
     try:
         process.wait(timeout=after_s)
     except subprocess.TimeoutExpired:
@@ -83,6 +85,17 @@ def one_kill(folder: Path, trials: int, after_s: float) -> dict[str, Any]:
         "evaluations": len(after),
         "lost": lost(before, after),
     }
+
+
+def num_runs(folder: Path) -> int:
+    """Runs that the database knows of."""
+    if not (folder / "paretune.db").exists():
+        return 0
+    with sqlite3.connect(folder / "paretune.db") as database:
+        try:
+            return int(database.execute("select count(*) from paretune_runs").fetchone()[0])
+        except sqlite3.OperationalError:  # the tables are not made yet
+            return 0
 
 
 def snapshot(folder: Path) -> Snapshot:

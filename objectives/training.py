@@ -139,6 +139,8 @@ def train(
     # moments that `restore` read lie where the network was then; loading moves them after it
     progress.optimizer.load_state_dict(progress.optimizer.state_dict())
     while progress.epoch < until_epoch:
+        # dropout draws from torch's global state: seeded by epoch, a resumed training repeats it
+        torch.manual_seed((progress.generator.initial_seed() + progress.epoch) % 2**63)
         order = torch.randperm(len(splits.train), generator=progress.generator)
         for rows in _batches(order, settings.batch):
             with turnstile.computing():

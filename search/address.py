@@ -1,5 +1,6 @@
 """Where a study lives: its name, its database, its artifacts. Needs no torch."""
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -24,8 +25,11 @@ def read_address(document: Document) -> tuple[str, str, str]:
 
 def default_artifacts(storage: str) -> str:
     """The artifact folder of a database that names none."""
-    path = Path(storage.partition(":///")[2] if storage.startswith("sqlite") else "")
-    return str((path if path.name else Path("paretune.db")).with_suffix(".artifacts"))
+    if storage.startswith("sqlite"):
+        path = storage.partition(":///")[2]
+        return f"{path.removesuffix('.db') if Path(path).name else 'paretune'}.artifacts"
+    where = re.sub(r"//[^@/]*@", "//", storage)  # one folder a database, whoever logs in
+    return f"paretune-{hashlib.sha256(where.encode()).hexdigest()[:8]}.artifacts"
 
 
 def as_file_name(study: str) -> str:

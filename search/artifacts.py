@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from spaces.candidate import digest
+
 
 @dataclass(frozen=True)
 class Folder:
@@ -60,3 +62,8 @@ class Folder:
         for entry in list(os.scandir(self.path)):
             if entry.name.startswith(prefixes) and time.time() - entry.stat().st_mtime > seconds:
                 yield entry.name
+
+
+def weights_name(study: str, candidate_key: str) -> str:
+    """The id of the compressed network of a candidate; each study keeps its own."""
+    return f"weights-{digest([study, candidate_key])}.pt"

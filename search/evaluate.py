@@ -5,8 +5,9 @@
 
 import copy
 import io
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -16,10 +17,11 @@ from torch import Tensor, nn
 from objectives.complexity import UncountedError
 from objectives.costs import Subject
 from objectives.device import MACHINE, Turnstile
+from objectives.measurement import Measurement
 from objectives.runtimes import Deployment, DeploymentError
 from objectives.tasks import load
 from objectives.training import NonFiniteLossError, Progress, Training, answers, begin, train
-from search.artifacts import Folder
+from search.artifacts import Folder, weights_name
 from search.evaluation import Artifact, Evaluation, Job, Price, Train
 from search.study import StudySpec
 from spaces.augmentation import Augmentation
@@ -31,7 +33,12 @@ CALIBRATION_PRICE, CALIBRATION_SCORE = 8, 64
 FINETUNE_LR = 0.3
 """Factor on the learning rate while a pruned network recovers; 1 loses what was learned."""
 
-KNOWN_FAILURES = (StepError, DeploymentError, UncountedError, NonFiniteLossError)
+
+class NotFiniteError(ArithmeticError):
+    """A measured value is infinite or not a number; it would compare with nothing."""
+
+
+KNOWN_FAILURES = (StepError, DeploymentError, UncountedError, NonFiniteLossError, NotFiniteError)
 """Errors whose message is the sentence for the user; of others the type is told too."""
 
 
@@ -111,6 +118,7 @@ def price(job: Price, study: StudySpec, bench: Bench) -> Evaluation:
             for objective in study.objectives
             if objective.cost is not None
         }
+    _check_finite(costs)
     deployed = [job.candidate.family, job.candidate.architecture, records]
     return Evaluation(
         trial=job.trial,
@@ -130,7 +138,6 @@ def train_to_rung(job: Train, study: StudySpec, bench: Bench) -> Evaluation:
         progress = _resume(job, study, store)
         _train(progress, job.candidate, study, bench, job.until_epoch)
         train_key = job.candidate.train_key(study.context())
-        checkpoint = _save_checkpoint(progress, train_key, store)
     with bench.stage("compress"):
         network = copy.deepcopy(progress.network).cpu()
         precision = compress(network, job.candidate, study, bench)
@@ -139,7 +146,9 @@ def train_to_rung(job: Train, study: StudySpec, bench: Bench) -> Evaluation:
         deployment = deploy(network, study, next(iter(study.targets)), inputs, precision)
         splits = load(study.task)
         outputs = answers(deployment.run, splits.validation.inputs, splits)
-        score = study.metric.score(outputs, splits.validation.targets)
+        scores = {study.metric.name: study.metric.score(outputs, splits.validation.targets)}
+        _check_finite(scores)
+        checkpoint = _save_checkpoint(progress, train_key, store)
         weights = _save_weights(network, job, study, train_key, store)
     last = job.until_epoch == study.epochs
     return Evaluation(
@@ -147,7 +156,7 @@ def train_to_rung(job: Train, study: StudySpec, bench: Bench) -> Evaluation:
         candidate=job.candidate,
         rung=job.until_epoch,
         status="done" if last else "trained",
-        measurements={study.metric.name: score},
+        measurements=scores,
         seconds=bench.seconds,
         artifacts=(checkpoint, weights) if last else (checkpoint,),
     )
@@ -197,7 +206,8 @@ def compress(network: nn.Module, candidate: Candidate, study: StudySpec, bench: 
         precision = applied.precision or precision
         if applied.finetune_epochs:
             _finetune(network, candidate, study, bench, applied.finetune_epochs)
-    network.cpu().eval()
+            network.cpu()
+    network.eval()
     return precision
 
 
@@ -229,15 +239,13 @@ def _resume(job: Train, study: StudySpec, store: Folder) -> Progress:
     if job.checkpoint is not None:
         # one that somebody deleted costs time, not the candidate: training repeats it exactly
         with suppress(FileNotFoundError), store.open_reader(job.checkpoint) as file:
-            progress.restore(torch.load(file, weights_only=True))
+            progress.restore(torch.load(file, map_location="cpu", weights_only=True))
     return progress
 
 
 def _train(
     progress: Progress, candidate: Candidate, study: StudySpec, bench: Bench, until_epoch: int
 ) -> None:
-    # layers with dropout draw from torch's global state; the epoch makes a resume repeat it
-    torch.manual_seed(_seed(candidate, study) + progress.epoch)
     train(
         progress,
         study.task,
@@ -269,6 +277,17 @@ def _seed(candidate: Candidate, study: StudySpec) -> int:
     return int(candidate.train_key(study.context())[:7], 16)
 
 
+def _check_finite(measurements: Mapping[str, Measurement]) -> None:
+    for name, measured in measurements.items():
+        if not math.isfinite(measured.value):
+            raise NotFiniteError(f"{name} is {measured.value}")
+
+
+def weights_id(candidate: Candidate, study: StudySpec) -> str:
+    """The artifact that holds the compressed network of a candidate of a study."""
+    return weights_name(study.name, candidate.key(study.context()))
+
+
 def _save_checkpoint(progress: Progress, train_key: str, store: Folder) -> Artifact:
     artifact_id = f"checkpoint-{train_key}-{progress.epoch}.pt"
     size = _save(progress.state(), artifact_id, store)
@@ -284,7 +303,7 @@ def _save_checkpoint(progress: Progress, train_key: str, store: Folder) -> Artif
 def _save_weights(
     network: nn.Module, job: Train, study: StudySpec, train_key: str, store: Folder
 ) -> Artifact:
-    artifact_id = f"weights-{job.candidate.key(study.context())}.pt"
+    artifact_id = weights_id(job.candidate, study)
     size = (
         _save(network.state_dict(), artifact_id, store) if job.until_epoch == study.epochs else 0
     )

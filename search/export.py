@@ -99,8 +99,9 @@ def _weights(study: "StudySpec", member: "TrialView") -> "dict[str, Tensor]":
 
     from search.artifacts import Folder
     from search.errors import InputError
+    from search.evaluate import weights_id
 
-    artifact = f"weights-{member.candidate.key(study.context())}.pt"
+    artifact = weights_id(member.candidate, study)
     try:
         with Folder(study.artifacts).open_reader(artifact) as file:
             state: dict[str, Tensor] = torch.load(io.BytesIO(file.read()), weights_only=True)

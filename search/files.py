@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from search.artifacts import Folder
+from search.artifacts import Folder, weights_name
 from search.evaluation import Artifact
 from search.state import Known
 from search.store.lease import LEASE_S
@@ -19,8 +19,8 @@ class Files:
         self.epochs = epochs
         self.newest: dict[str, Artifact] = {}
         """Train key -> its checkpoint with the most epochs, of whichever trial."""
-        self.in_use: Counter[str] = Counter()
-        """Artifacts that jobs in flight start from."""
+        self.training: Counter[str] = Counter()
+        """Train key -> trainings in flight: they read its files, or have just written them."""
 
     def note(self, trial: Known, artifacts: Iterable[Artifact]) -> None:
         """Take up what an evaluation of a trial left."""
@@ -35,9 +35,9 @@ class Files:
         self.drop(trial, [a for a in trial.artifacts if not member or a.epoch < self.epochs])
 
     def drop(self, trial: Known, artifacts: Iterable[Artifact]) -> None:
-        """Forget files of a trial, except those that a job in flight starts from."""
-        ids = [artifact.id for artifact in artifacts if not self.in_use[artifact.id]]
-        if not ids:
+        """Forget files of a trial, unless the same weights are being trained right now."""
+        ids = [artifact.id for artifact in artifacts]
+        if not ids or self.training[trial.keys.train_key]:
             return
         trial.artifacts = [artifact for artifact in trial.artifacts if artifact.id not in ids]
         for artifact_id in self.store.drop_artifacts(trial.number, ids):
@@ -47,12 +47,18 @@ class Files:
                 del self.newest[trial.keys.train_key]
 
     def sweep(self, trials: Mapping[int, Known], front: tuple[int, ...]) -> None:
-        """Remove what a run that was cut off left behind."""
+        """Remove what a run of this study that was cut off left behind.
+
+        Only files that our own candidates can have written: others may share the folder.
+        """
         for trial in trials.values():
             if trial.final is not None:
                 self.drop_unneeded(trial, member=trial.number in front)
         known = self.store.known_artifacts()
+        ours = tuple(f"checkpoint-{trial.keys.train_key}-" for trial in trials.values())
+        weights = {weights_name(self.store.study, trial.keys.key) for trial in trials.values()}
         # a file younger than a lease may belong to a run whose row is about to be written
         for artifact_id in self.folder.older_than(LEASE_S, prefixes=("checkpoint-", "weights-")):
-            if artifact_id not in known:
+            mine = artifact_id in weights or artifact_id.startswith(ours or ("checkpoint-none",))
+            if mine and artifact_id not in known:
                 self.folder.remove(artifact_id)

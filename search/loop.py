@@ -33,6 +33,8 @@ from spaces.choice import Scalar
 
 REPEATS_IN_A_ROW = 200
 """Known candidates proposed one after the other until the space counts as exhausted."""
+ENUMERABLE = 500
+"""Assignments up to which a space is enumerated, to know when every candidate has been tried."""
 
 
 class Loop:
@@ -68,6 +70,7 @@ class Loop:
         self.rungs: dict[int, list[list[float]]] = {}
         """Rung -> values of everyone who was scored there, in the order of the objectives."""
         self.repeats_in_a_row = 0
+        self.num_distinct = _num_distinct(study)
         self.deadline = self._deadline()
         self._resume()
 
@@ -85,8 +88,8 @@ class Loop:
         """Take the result of a job and decide what follows."""
         assert job.trial is not None, job
         trial = self.trials[job.trial]
-        if isinstance(job, Train) and job.checkpoint:
-            self.files.in_use[job.checkpoint] -= 1
+        if isinstance(job, Train):
+            self.files.training[trial.keys.train_key] -= 1
         self.state.busy_s += sum(s for stage, s in evaluation.seconds.items() if stage != "wait")
         if evaluation.status == "lost":
             self._retry(job, evaluation)
@@ -169,8 +172,7 @@ class Loop:
         newest = self.files.newest.get(trial.keys.train_key)
         epoch = newest.epoch if newest else 0
         until = next(r for r in self.study.search.rungs if r > done and r >= epoch)
-        if newest:
-            self.files.in_use[newest.id] += 1
+        self.files.training[trial.keys.train_key] += 1
         # ahead of new proposals: what is begun is brought to an end first
         self.ready.appendleft(
             Train(
@@ -186,12 +188,10 @@ class Loop:
         if evaluation.status == "done":
             self._finish(trial, evaluation)
             return
-        old = list(trial.artifacts)
         go_on, rank, peers = self._decide(trial, evaluation)
         if go_on:
             self._record(trial, evaluation)
             self._train(trial)
-            self.files.drop(trial, old)
             return
         reason = f"rank {rank} among {peers} candidates after {evaluation.rung} epochs"
         self._finish(trial, dataclasses.replace(evaluation, status="stopped", reason=reason))
@@ -247,8 +247,8 @@ class Loop:
             self._finish(self.trials[job.trial], failed)
             return
         self.retried.add(place)
-        if isinstance(job, Train) and job.checkpoint:
-            self.files.in_use[job.checkpoint] += 1
+        if isinstance(job, Train):
+            self.files.training[self.trials[job.trial].keys.train_key] += 1
         self.ready.append(job)
 
     # --- repeats ---
@@ -269,7 +269,7 @@ class Loop:
     def _tell_optuna(self, number: int, trial: Known) -> None:
         final = trial.final
         assert final is not None, trial
-        measured = {k: m for e in trial.evaluations for k, m in e.measurements.items()}
+        measured = trial.measured
         values = (
             [measured[o.name].value for o in self.study.objectives]
             if final.status == "done"
@@ -288,8 +288,7 @@ class Loop:
 
     def _new_front(self, trial: Known) -> Front | None:
         """The front with a trial that is just done; None if it changes nothing."""
-        measured = {k: m for e in trial.evaluations for k, m in e.measurements.items()}
-        if broken_limit(self.study.objectives, measured) is not None:
+        if broken_limit(self.study.objectives, trial.measured) is not None:
             return None
         names = [objective.name for objective in self.study.objectives]
         numbers = [*self.state.front, trial.number]
@@ -382,10 +381,19 @@ class Loop:
 
     def _enough(self) -> bool:
         """Whether no more candidates are to be proposed."""
-        if self.repeats_in_a_row >= REPEATS_IN_A_ROW:
+        if self.repeats_in_a_row >= REPEATS_IN_A_ROW or len(self.first) >= self.num_distinct:
             self.state.exhausted = True
         return (
             self.state.exhausted
             or self.state.trials >= self.study.search.trials
             or time.monotonic() >= self.deadline
         )
+
+
+def _num_distinct(study: StudySpec) -> float:
+    """Candidates of a small space; infinity for one that is too large to enumerate."""
+    shape = load(study.task).input_shape
+    assignments = study.space.assignments(ENUMERABLE)
+    if assignments is None:
+        return float("inf")
+    return len({keys_of(study.space.decode(each, shape), study).key for each in assignments})

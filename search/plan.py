@@ -13,6 +13,7 @@ import numpy as np
 
 from objectives.tasks import load
 from objectives.units import parse_quantity
+from search.errors import RunFailedError
 from search.evaluation import Evaluation, Job, Price
 from search.keys import keys_of
 from search.pareto import Scale
@@ -44,7 +45,7 @@ class Planner:
             known = self.prices.find(keys.recipe_key)
             if known is None:
                 return Price(trial=None, candidate=candidate)
-            self._keep(
+            self.evaluations.append(
                 Evaluation(
                     trial=None,
                     candidate=candidate,
@@ -83,8 +84,14 @@ class Plan:
 
 
 def make_plan(study: StudySpec, evaluations: list[Evaluation]) -> Plan:
-    """Scale and summary from the priced candidates; `evaluations` in any order."""
+    """Scale and summary from the priced candidates; `evaluations` in any order.
+
+    Raises:
+        RunFailedError: none of them could be priced.
+    """
     priced = [e for e in evaluations if e.status == "priced"]
+    if evaluations and not priced:
+        raise RunFailedError(f"plan: no candidate could be priced: {evaluations[0].reason}")
     by_cost = sorted(priced, key=lambda e: _first_cost(study, e))
     picks = {"cheapest": 0, "middle": len(by_cost) // 2, "dearest": -1} if by_cost else {}
     met = sum(broken_limit(study.objectives, e.measurements) is None for e in priced)

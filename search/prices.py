@@ -22,6 +22,8 @@ class Prices:
 
     def __init__(self, known: Mapping[str, Price_]) -> None:
         self.by_recipe: dict[str, Price_] = dict(known)
+        self.fresh = 0
+        """Prices that were not known and had to be measured."""
         self.by_network: dict[str, Mapping[str, Measurement]] = dict(known.values())
 
     def find(self, recipe_key: str) -> Price_ | None:
@@ -30,13 +32,19 @@ class Prices:
 
     def settle(self, recipe_key: str, evaluation: Evaluation) -> Evaluation:
         """The evaluation with the first price of its network, which may be an earlier one."""
+        self.fresh += recipe_key not in self.by_recipe
         costs = self.by_network.setdefault(evaluation.deploy_key, evaluation.measurements)
         self.by_recipe.setdefault(recipe_key, (evaluation.deploy_key, costs))
         return dataclasses.replace(evaluation, measurements=costs)
 
 
-def price_key(study: StudySpec) -> str:
-    """Runs of equal keys measure alike: same machine, versions, targets and cost objectives."""
+def price_key(study: StudySpec, from_run: int | None = None) -> str:
+    """Runs of equal keys measure alike: same machine, versions, targets and cost objectives.
+
+    A run whose prices are another run's has a key of its own: they are no measurements of here.
+    """
+    if from_run is not None:
+        return f"from-run-{from_run}"
     devices = {name: describe_device(t.device) for name, t in study.targets.items()}
     # a limit changes no price
     costs = {
@@ -57,8 +65,11 @@ def known_prices(study: StudySpec, store: Store, from_run: int | None) -> Prices
     """
     if from_run is None:
         return Prices(store.prices(price_key=price_key(study)))
-    if not store.run_exists(from_run):
+    spec = store.spec_of(from_run)
+    if spec is None:
         raise InputError(f"--prices-from: the database holds no run {from_run}")
+    if spec.get("targets") != study.raw.get("targets"):
+        raise InputError(f"--prices-from: run {from_run} measured on other targets")
     prices = store.prices(run=from_run)
     wanted = {o.name for o in study.objectives if o.cost is not None}
     for _, costs in prices.values():
@@ -68,3 +79,18 @@ def known_prices(study: StudySpec, store: Store, from_run: int | None) -> Prices
                 f"this study needs {', '.join(sorted(wanted))}"
             )
     return Prices(prices)
+
+
+def check_conditions(study: StudySpec, store: Store, key: str) -> None:
+    """A study's latencies must all be of the same conditions, since its front compares them.
+
+    Raises:
+        InputError: an earlier run of the study measured elsewhere or with other libraries.
+    """
+    timed = any(o.cost is not None and o.cost.target is not None for o in study.objectives)
+    others = store.price_keys() - {key}
+    if timed and others:
+        raise InputError(
+            f"name: study {study.name!r} was measured on another machine, with other library "
+            "versions or with --prices-from; give the study another name, or go on as it began"
+        )

@@ -3,12 +3,8 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from search.commands import DONE, FAILED, INTERRUPTED, guarded
-
-if TYPE_CHECKING:
-    pass
 
 EPILOG = """examples:
   python -m search.run studies/digits.yaml

@@ -1,36 +1,41 @@
 """One run of a study, from the file to the report: opens everything, closes everything."""
 
 import dataclasses
+import math
 import threading
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Literal, Self
 
 from objectives.units import format_quantity
 from search.artifacts import Folder
-from search.errors import InputError
+from search.errors import InputError, RunFailedError
 from search.evaluate import evaluate
 from search.executors.executor import Evaluate, Run
-from search.loop import REPEATS_IN_A_ROW, Loop
+from search.loop import Loop
 from search.members import best, knee_of, no_front_reason
 from search.pareto import Scale
 from search.plan import Planner, make_plan
-from search.prices import Prices, known_prices, price_key
+from search.prices import Prices, check_conditions, known_prices, price_key
 from search.progress import LiveLine
 from search.report import report_path, write_report
 from search.spec import read_study
 from search.state import State
 from search.store.database import open_database, shown
+from search.store.failures import explained
 from search.store.lease import versions
 from search.store.optuna_study import OptunaStudy
 from search.store.store import Store
-from search.store.view import chosen_options, read_view
+from search.store.view import StudyView, chosen_options, read_view
 from search.study import StudySpec
 from search.tables import console, failure_lines, front_table, plan_lines
 
 HEARTBEAT_S = 10.0
+PUBLISH_S = 60.0
+"""The report is written again at most so often while a study runs, from the first front on."""
 
-Outcome = Literal["done", "exhausted", "interrupted"]
+Outcome = Literal["planned", "done", "exhausted", "interrupted"]
 
 
 class Session:
@@ -49,7 +54,9 @@ class Session:
         self.optuna = optuna
         self.prices = prices
         self.run_jobs = run_jobs
+        self.prices_from: int | None = None
         self.state = State()
+        self.published_at = -math.inf
         self.stack = ExitStack()
         self.outcome: Outcome = "interrupted"
 
@@ -65,24 +72,22 @@ class Session:
         study = read_study(file, overrides)
         if problem := Folder(study.artifacts).problem():
             raise InputError(f"artifacts: {problem}")
-        with ExitStack() as stack:
+        with explained(study.storage, InputError), ExitStack() as stack:
             # prices of an earlier run can only come from a database that is there already
             engine = open_database(study.storage, create=prices_from is None)
             stack.callback(engine.dispose)
             store = Store(engine, study.name)
             prices = known_prices(study, store, prices_from)
-            store.begin_study(study.definition(), _objective_rows(study))
-            optuna = _open_optuna(study)
+            key = price_key(study, prices_from)
+            check_conditions(study, store, key)
+            optuna = _open_optuna(study, store.num_trials())
             stack.callback(optuna.close)
-            if optuna.num_trials < store.num_trials():
-                raise InputError(
-                    f"name: the trials of study {study.name!r} were deleted in Optuna; "
-                    "give the study another name"
-                )
+            store.begin_study(study.definition(), _objective_rows(study))
             raw = {**study.raw, "storage": shown(study.storage)}
-            store.begin_run(raw, versions(), price_key(study), study.executor.num_workers)
+            store.begin_run(raw, versions(), key, study.executor.num_workers)
             run_jobs = stack.enter_context(study.executor.start(_evaluator(study)))
             session = cls(study, store, optuna, prices, run_jobs)
+            session.prices_from = prices_from
             session.stack = stack.pop_all()
         return session
 
@@ -108,6 +113,7 @@ class Session:
             stored, summary = dataclasses.asdict(plan.scale), dict(plan.summary)
             self.store.keep_scale(stored, summary)
         self.scale, self.summary = Scale(**stored), summary
+        self.outcome = "planned"
 
     def print_plan(self) -> None:
         """Say what is about to be searched."""
@@ -127,7 +133,13 @@ class Session:
     def search(self, *, show: bool = True) -> Outcome:
         """Search until the budget is used; Ctrl-C ends it in good order."""
         live = LiveLine(self.study.search.trials, enabled=show)
-        loop = Loop(self.study, self.store, self.optuna, self.prices, self.scale, live)
+
+        def changed(state: State) -> None:
+            live(state)
+            if state.front and time.monotonic() - self.published_at > PUBLISH_S:
+                self.publish()
+
+        loop = Loop(self.study, self.store, self.optuna, self.prices, self.scale, changed)
         self.state = loop.state
         try:
             self.run_jobs(loop.ask, loop.tell)
@@ -139,13 +151,18 @@ class Session:
             live.close()
         return self.outcome
 
-    def conclude(self, *, show: bool = True) -> None:
-        """Write the report, attach it for the dashboard, print the front."""
+    def publish(self) -> StudyView:
+        """Write the report as the study stands, for the dashboard too."""
+        self.published_at = time.monotonic()
         view = read_view(self.store.engine, self.study.name)
         path = report_path(self.study.name)
         write_report(view, path)
-        if self.outcome != "interrupted":
-            self.optuna.attach(str(path), Folder(self.study.artifacts))
+        self.optuna.attach(str(path), Folder(self.study.artifacts))
+        return view
+
+    def conclude(self, *, show: bool = True) -> None:
+        """Write the report, attach it for the dashboard, print the front."""
+        view = self.publish()
         if not show:
             return
         screen = console()
@@ -158,10 +175,11 @@ class Session:
         knee, top = knee_of(view, view.members).number, best(view, view.members).number
         screen.print(f"best score: trial {top}; knee: trial {knee}", markup=False)
         if self.outcome == "exhausted":
-            screen.print(
-                f"the space is exhausted: {REPEATS_IN_A_ROW} proposals in a row were known"
-            )
-        screen.print(f"report: {path}", markup=False)
+            screen.print("the space is exhausted: nothing new is proposed")
+        if self.prices_from is not None and self.prices.fresh:
+            missing = f"{self.prices.fresh} prices were not in run {self.prices_from}"
+            screen.print(f"{missing}; they were measured here", markup=False)
+        screen.print(f"report: {report_path(self.study.name)}", markup=False)
 
     @property
     def succeeded(self) -> bool:
@@ -170,13 +188,16 @@ class Session:
 
     def _beat(self) -> None:
         while not self.stop_beating.wait(HEARTBEAT_S):
-            self.store.beat()
+            # a database that is away now may be back at the next beat; the loop will say if not
+            with suppress(RunFailedError), explained(self.study.storage):
+                self.store.beat()
 
 
-def _open_optuna(study: StudySpec) -> OptunaStudy:
+def _open_optuna(study: StudySpec, known_trials: int) -> OptunaStudy:
     return OptunaStudy(
         study.storage,
         study.name,
+        known_trials=known_trials,
         choices=study.space.open_choices,
         objectives=[(o.name, o.direction) for o in study.objectives],
         sampler=study.search.sampler,

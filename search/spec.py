@@ -28,6 +28,7 @@ from search.study import Objective, Score, SearchSettings, StudySpec
 from spaces.augmentation import Augmentation
 from spaces.choice import members
 from spaces.compression import Quantize
+from spaces.part import read_part
 from spaces.reading import SpaceError, read_space, rule
 from spaces.space import Space
 
@@ -72,6 +73,7 @@ def read_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
         seed=_read_whole(document, "seed", 0),
         task=task,
         task_name=task_name,
+        task_source=read_part(task_name, resolve("task", task_name)).source,
         space=space,
         targets=targets,
         objectives=objectives,

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from objectives.measurement import Measurement
 from search.evaluation import FINAL, Artifact, Evaluation, Status
 from search.store.records import Keys
 from spaces.candidate import Candidate
@@ -24,6 +25,11 @@ class Known:
         """Its last evaluation, if nothing more will happen."""
         last = self.evaluations[-1] if self.evaluations else None
         return last if last is not None and last.status in FINAL else None
+
+    @property
+    def measured(self) -> dict[str, Measurement]:
+        """Objective -> its newest measurement."""
+        return {k: m for e in self.evaluations for k, m in e.measurements.items()}
 
     def value(self, objective: str) -> float:
         """The newest value measured of `objective`."""

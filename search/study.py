@@ -73,6 +73,8 @@ class StudySpec:
     seed: int
     task: Task
     task_name: str
+    task_source: str
+    """Hash of the source of a task of the user's own, else empty: keys include it."""
     space: Space
     targets: Mapping[str, Target]
     objectives: tuple[Objective, ...]
@@ -95,7 +97,8 @@ class StudySpec:
 
     def context(self) -> str:
         """What every key of a candidate includes: data, epochs, seed, own sources."""
-        return digest([fingerprint(self.task), self.epochs, self.seed, self.space.source()])
+        sources = [self.task_source, self.space.source()]
+        return digest([fingerprint(self.task), self.epochs, self.seed, *sources])
 
     def cost_context(self) -> str:
         """What costs include besides the candidate: the shape of inputs and outputs."""
@@ -109,9 +112,10 @@ class StudySpec:
         objectives = [[o.name, o.direction, o.limit, repr(o.cost)] for o in self.objectives]
         return {
             "space": digest([parts, choices]),
-            "task": digest([self.task_name, fingerprint(self.task)]),
+            "task": digest([self.task_name, self.task_source, fingerprint(self.task)]),
             "targets": digest({name: repr(target) for name, target in self.targets.items()}),
             "objectives": digest(objectives),
+            "reference": digest(self.search.reference),
             "rungs": digest(list(self.search.rungs)),
             "seed": digest(self.seed),
         }

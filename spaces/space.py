@@ -1,6 +1,7 @@
 """All choices of a study, and the way from their values to a candidate and back."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -140,6 +141,15 @@ class Space:
         shared = [c for g in self.groups if g not in self.families for c in g.choices]
         finite = sum(_product(group.choices) for group in self.families) * _product(shared)
         return finite, sum(members(c.domain) is None for c in self.choices)
+
+    def assignments(self, most: int) -> list[dict[str, Scalar]] | None:
+        """Every assignment of the open choices; None if there are more than `most`."""
+        names = [choice.name for choice in self.open_choices]
+        domains = [members(choice.domain) for choice in self.open_choices]
+        finite = [domain for domain in domains if domain is not None]
+        if len(finite) < len(domains) or math.prod(map(len, finite)) > most:
+            return None
+        return [dict(zip(names, values, strict=True)) for values in itertools.product(*finite)]
 
     def source(self) -> str:
         """Hash of the sources of the user's own parts; empty where there are none."""

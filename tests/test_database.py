@@ -96,12 +96,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 # --- files ---
 
 
-@pytest.mark.parametrize("state", ["new", "used"])
-def test_locked_database_is_refused_after_a_few_seconds(
-    request: pytest.FixtureRequest, folder: Path, refused: Refused, state: str
-) -> None:
-    if state == "used":
-        request.getfixturevalue("searched")
+def test_locked_database_is_refused_after_a_few_seconds(searched: Path, refused: Refused) -> None:
     with contextlib.closing(sqlite3.connect("small.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         line = refused("sqlite:///small.db")
@@ -244,12 +239,7 @@ def test_read_only_database_is_refused(searched: Path, obedient: Callable[..., s
     )
 
 
-@pytest.mark.parametrize("state", ["new", "used"])
-def test_read_only_folder_is_refused(
-    request: pytest.FixtureRequest, small: Path, obedient: Callable[..., str], state: str
-) -> None:
-    if state == "used":
-        request.getfixturevalue("searched")
+def test_read_only_folder_is_refused(small: Path, obedient: Callable[..., str]) -> None:
     elsewhere = small.parent.parent / "artifacts"
     small.parent.chmod(0o555)
     try:

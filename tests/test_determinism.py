@@ -103,14 +103,14 @@ def test_latencies_answered_from_an_earlier_run_repeat_its_study(small: Path) ->
 
 def test_resumed_study_proposes_otherwise_and_evaluates_alike(small: Path) -> None:
     budget = (*NO_CLOCK, *FINITE, "search.reduction=1")
-    run(small, at("whole"), *budget, "search.trials=12")
-    for trials in (3, 12):
+    run(small, at("whole"), *budget, "search.trials=8")
+    for trials in (3, 8):
         run(small, at("parts"), *budget, f"search.trials={trials}")
     whole, parts = record("whole"), record("parts")
     assert whole["proposals"][:3] == parts["proposals"][:3]
     assert whole["proposals"] != parts["proposals"]
     common = scores("whole").keys() & scores("parts").keys()
-    assert len(common) > 8
+    assert len(common) > 5
     assert {key: scores("whole")[key] for key in common} == {
         key: scores("parts")[key] for key in common
     }

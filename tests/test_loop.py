@@ -104,13 +104,13 @@ def last(rows: list[ledger.Row]) -> ledger.Row:
 
 
 def test_every_candidate_ends_in_one_final_status_and_the_counts_add_up(small: Path) -> None:
-    session = searched(small, "search.trials=30", LATENCY_IS_LIMITED)
+    session = searched(small, "search.trials=24", LATENCY_IS_LIMITED)
     found = ledger.by_trial(DATABASE)
     own = [n for n, first in ledger.repeats(DATABASE).items() if first is None]
     statuses = Counter(last(found[number]).status for number in own)
     assert set(statuses) == {"done", "stopped", "infeasible"}
     assert statuses == session.state.counts
-    assert sum(statuses.values()) == session.state.trials == 30
+    assert sum(statuses.values()) == session.state.trials == 24
     assert all(row.status not in ledger.FINAL for rows in found.values() for row in rows[:-1])
     assert session.outcome == "done"
 
@@ -367,7 +367,7 @@ def test_repeat_of_a_candidate_that_turns_out_to_be_a_twin_gets_the_twins_result
 
 
 def test_no_network_is_trained_twice_with_the_same_weights(small: Path) -> None:
-    searched(small, FIXED_LR, "search.trials=24")
+    searched(small, FIXED_LR, "search.trials=15")
     query = (
         "select c.train_key, c.deploy_key, count(distinct e.trial)"
         " from paretune_evaluations e join paretune_candidates c on c.key = e.candidate"
@@ -562,7 +562,7 @@ def assert_history_is_recomputed() -> None:
 def test_history_of_fronts_is_that_of_all_evaluations_after_each_trial(
     small: Path, overrides: tuple[str, ...]
 ) -> None:
-    session = searched(small, "search.trials=24", "search.reduction=1.3", *overrides)
+    session = searched(small, "search.trials=16", "search.reduction=1.3", *overrides)
     assert_history_is_recomputed()
     stored = ledger.fronts(DATABASE)
     volumes = [volume for _, volume, _ in stored]
@@ -644,7 +644,7 @@ def test_best_trials_of_optuna_are_our_front(small: Path) -> None:
 
 def test_only_members_of_the_front_keep_their_checkpoint_and_weights(small: Path) -> None:
     session = Session.open(
-        str(small), (FIXED_LR, "objectives=[accuracy, flops]", "search.trials=14")
+        str(small), (FIXED_LR, "objectives=[accuracy, flops]", "search.trials=10")
     )
     with session:
         session.plan()

@@ -299,12 +299,8 @@ class TestLease:
             assert begin(other) == store.run + 1
 
     def test_study_of_a_dead_process_is_taken_over(self, url: str) -> None:
-        program = (
-            "import sys, os; sys.path.insert(0, sys.argv[2]); import test_store\n"
-            "with test_store.opened(sys.argv[1]) as store: test_store.begin(store); os._exit(0)"
-        )
         subprocess.run(
-            [sys.executable, "-c", program, url, str(Path(__file__).parent)],
+            [sys.executable, "-c", DYING, url],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             check=True,
         )
@@ -362,6 +358,17 @@ class TestLease:
         (run,) = read_view(store.engine, "digits").runs
         assert (run["outcome"], run["busy_s"], run["workers"]) == ("interrupted", 12.5, 2)
         assert run["started_at"] <= run["ended_at"]
+
+
+DYING = """
+import os, sys
+from search.store.database import open_database
+from search.store.store import Store
+store = Store(open_database(sys.argv[1], create=True), "digits")
+store.begin_study({"space": "1", "task": "2"}, [])
+store.begin_run({}, {}, "here", 1)
+os._exit(0)
+"""
 
 
 def outcomes(store: Store) -> list[str | None]:
@@ -455,6 +462,48 @@ def test_parts_without_a_choice_belong_to_the_question_too(
     engine.dispose()
     with pytest.raises(InputError, match="another space;"):
         Session.open(str(small), (*REPLAY, second))
+
+
+OWN = {
+    "net_of_mine": """
+from torch import nn
+def build(input_shape, outputs):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, outputs))
+""",
+    "task_of_mine": """
+from dataclasses import dataclass
+from objectives.tasks.digits import Digits
+@dataclass(frozen=True, kw_only=True)
+class Task(Digits):
+    def loss(self, outputs, targets):
+        return super().loss(outputs, targets)
+""",
+}
+
+
+@pytest.mark.parametrize(
+    ("module", "override", "changed"),
+    [
+        ("net_of_mine", "space={architecture: 'net_of_mine:build'}", "space"),
+        ("task_of_mine", "task='task_of_mine:Task'", "task"),
+    ],
+)
+def test_changed_source_of_an_own_part_is_another_question(
+    small: Path, monkeypatch: pytest.MonkeyPatch, module: str, override: str, changed: str
+) -> None:
+    file = small.parent / f"{module}.py"
+    file.write_text(OWN[module])
+    monkeypatch.syspath_prepend(small.parent)
+    overrides = (override, "executor=inline", "objectives=[accuracy, flops]", "search.trials=1")
+    run(small, *overrides)
+    file.write_text(f"{OWN[module]}\n# another version\n")
+    monkeypatch.delitem(sys.modules, module)
+    with pytest.raises(InputError, match=f"another {changed};"):
+        run(small, *overrides)
+    run(small, *overrides, "name=second")
+    candidates = contents()["paretune_candidates"]
+    assert len(candidates) == 2 * len({data for *_, data in candidates})
+    monkeypatch.delitem(sys.modules, module)
 
 
 @pytest.mark.parametrize(
@@ -567,12 +616,11 @@ def contents() -> dict[str, list[tuple[Any, ...]]]:
     return found
 
 
-def test_second_command_on_a_running_study_says_who_runs_it(small: Path, command: Command) -> None:
+def test_second_run_of_a_running_study_says_who_runs_it(small: Path) -> None:
     with Session.open(str(small), REPLAY):
-        ended = command("run", small, "executor=inline", "search.rungs=[1, 2, 4]")
-    assert ended.returncode == 2
-    assert f"is being run by process {os.getpid()} on" in ended.stderr
-    assert len(ended.stderr.splitlines()) == 1
+        with pytest.raises(InputError, match=rf"is being run by process {os.getpid()} on .*;"):
+            Session.open(str(small), REPLAY)
+        assert len(contents()["paretune_runs"]) == 1
 
 
 # --- a study on a server ---
@@ -581,14 +629,9 @@ def test_second_command_on_a_running_study_says_who_runs_it(small: Path, command
 def test_study_runs_stops_resumes_and_is_read_on_postgresql(
     server: Server, small: Path, command: Command
 ) -> None:
-    (small.parent / "replay_answers.py").write_text(
-        (Path(__file__).parent / "replay_answers.py").read_text()
-    )
     url = server.url(server.new_database())
-    arguments = (small, f"storage={url}", *REPLAY, "space.training={lr: 0.003}")
     for trials in (6, 10):
-        ended = command("run", "--quiet", *arguments, f"search.trials={trials}")
-        assert (ended.returncode, ended.stderr) == (0, "")
+        run(small, f"storage={url}", "space.training={lr: 0.003}", f"search.trials={trials}")
     engine = open_database(url, create=False)
     view = read_view(engine, "small")
     engine.dispose()

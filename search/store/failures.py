@@ -11,7 +11,7 @@ from search.store.database import explain, first_line, shown
 
 
 @contextmanager
-def explained(url: str) -> Iterator[None]:
+def explained(url: str, kind: type[Exception] = RunFailedError) -> Iterator[None]:
     """Turn a failure of the database in the body into one sentence.
 
     Raises:
@@ -20,8 +20,8 @@ def explained(url: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise RunFailedError(f"{shown(url)}: {explain(error)}; what is stored is whole") from error
+        raise kind(f"{shown(url)}: {explain(error)}; what is stored is whole") from error
     except StorageInternalError as error:
         cause = error.__cause__
         told = explain(cause) if isinstance(cause, DBAPIError) else first_line(error)
-        raise RunFailedError(f"{shown(url)}: {told}; what is stored is whole") from error
+        raise kind(f"{shown(url)}: {told}; what is stored is whole") from error

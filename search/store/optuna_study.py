@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
 
+ATTACHED = "report"
+"""Attribute of the study: the id of its report among the artifacts."""
+
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 optuna.logging.disable_default_handler()
 
@@ -45,25 +48,17 @@ class OptunaStudy:
         sampler: Sampler,
         seed: int,
         trials: int,
+        known_trials: int,
     ) -> None:
         storage = RDBStorage(url, engine_kwargs=engine_options(url))
         if storage.engine.dialect.name == "sqlite":
             _tune(storage)
         self.storage = storage
-        self.study = optuna.create_study(
-            storage=storage,
-            study_name=name,
-            directions=[direction for _, direction in objectives],
-            load_if_exists=True,
-        )
-        if list(self.study.directions) != [_DIRECTIONS[d] for _, d in objectives]:
-            raise InputError(
-                f"name: Optuna knows a study {name!r} with other objectives in this database; "
-                "choose another name"
-            )
+        self.study = _open(storage, name, [direction for _, direction in objectives])
         # a sampler seeded alike after a resume would repeat its first proposals exactly
-        self.num_trials = len(self.study.get_trials(deepcopy=False))
-        self.study.sampler = sampler.build(seed=seed + 7919 * self.num_trials, trials=trials)
+        stored = len(self.study.get_trials(deepcopy=False))
+        _check_trials(name, stored, known_trials)
+        self.study.sampler = sampler.build(seed=seed + 7919 * stored, trials=trials)
         self.study.set_metric_names([name for name, _ in objectives])
         self.domains = {choice.name: choice.domain for choice in choices}
         self.distributions = distributions(choices)
@@ -108,15 +103,17 @@ class OptunaStudy:
         else:
             self.study.tell(trial, state=TrialState.FAIL if failed else TrialState.PRUNED)
 
-    def set_note(self, key: str, value: str) -> None:
-        """An attribute of the study, shown by the dashboard."""
-        self.study.set_user_attr(key, value)
-
     def attach(self, path: str, store: Folder) -> None:
-        """Attach a file to the study; the dashboard offers it for download."""
-        upload_artifact(
+        """Attach a file to the study, over an earlier one, for download from the dashboard."""
+        attached = self.study.user_attrs.get(ATTACHED)
+        if attached is not None:
+            with open(path, "rb") as file:
+                store.write(attached, file)
+            return
+        artifact_id = upload_artifact(
             artifact_store=store, file_path=path, study_or_trial=self.study, storage=self.storage
         )
+        self.study.set_user_attr(ATTACHED, artifact_id)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -125,6 +122,44 @@ class OptunaStudy:
 
     def _values(self, parameters: Mapping[str, Scalar]) -> dict[str, Scalar]:
         return {name: member(self.domains[name], value) for name, value in parameters.items()}
+
+
+def _open(storage: RDBStorage, name: str, directions: Sequence[Direction]) -> optuna.Study:
+    """Optuna's study of that name; one without trials may change its directions.
+
+    Raises:
+        InputError: it has trials and other directions.
+    """
+
+    def load() -> optuna.Study:
+        return optuna.create_study(
+            storage=storage, study_name=name, directions=directions, load_if_exists=True
+        )
+
+    study = load()
+    if list(study.directions) == [_DIRECTIONS[direction] for direction in directions]:
+        return study
+    if study.get_trials(deepcopy=False):
+        raise InputError(
+            f"name: Optuna knows a study {name!r} with other objectives in this database; "
+            "choose another name"
+        )
+    optuna.delete_study(study_name=name, storage=storage)
+    return load()
+
+
+def _check_trials(name: str, stored: int, known: int) -> None:
+    """Trials must be the ones that we know; one more may have been cut off while proposed."""
+    if stored < known:
+        raise InputError(
+            f"name: the trials of study {name!r} were deleted in Optuna; "
+            "give the study another name"
+        )
+    if stored and not known and stored > 1:
+        raise InputError(
+            f"name: Optuna holds {stored} trials of a study {name!r} that is not ours in this "
+            "database; choose another name"
+        )
 
 
 def _tune(storage: RDBStorage) -> None:

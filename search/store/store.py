@@ -50,7 +50,20 @@ class Store:
                     )
                 )
                 return
-        changed = [key for key, value in definition.items() if known.get(key) != value]
+            changed = [key for key, value in definition.items() if known.get(key) != value]
+            if changed and not self._has_trials(connection):
+                # planned, never searched: the question may still change
+                connection.execute(
+                    update(schema.studies)
+                    .where(schema.studies.c.name == self.study)
+                    .values(
+                        definition=dict(definition),
+                        objectives=list(objectives),
+                        scale=None,
+                        plan=None,
+                    )
+                )
+                return
         if changed:
             raise InputError(
                 f"name: study {self.study!r} is in the database with another "
@@ -235,9 +248,12 @@ class Store:
             .where(evaluations.c.rung == 0, evaluations.c.status.in_(("priced", "infeasible")))
             .order_by(evaluations.c.id)
         )
-        query = (
-            query.where(runs.c.id == run) if run else query.where(runs.c.price_key == price_key)
-        )
+        if run is None:
+            query = query.where(runs.c.price_key == price_key)
+        else:
+            # a study that was stopped and resumed has its prices in several runs
+            study = select(runs.c.study).where(runs.c.id == run).scalar_subquery()
+            query = query.where(runs.c.study == study, runs.c.id <= run)
         with self.engine.connect() as connection:
             rows = connection.execute(query).all()
             measured = measurements_of(connection, query.with_only_columns(evaluations.c.id))
@@ -257,14 +273,20 @@ class Store:
             highest = connection.execute(numbers).scalar()
         return 0 if highest is None else int(highest) + 1
 
-    def run_exists(self, run: int) -> bool:
-        """Whether the database holds a run of this number, of any study."""
+    def spec_of(self, run: int) -> dict[str, Any] | None:
+        """The study file, as data, of a run of any study; None if there is no such run."""
         with self.engine.connect() as connection:
-            return bool(
-                connection.execute(
-                    select(schema.runs.c.id).where(schema.runs.c.id == run)
-                ).scalar()
-            )
+            spec: dict[str, Any] | None = connection.execute(
+                select(schema.runs.c.spec).where(schema.runs.c.id == run)
+            ).scalar()
+        return spec
+
+    def price_keys(self) -> set[str]:
+        """Price keys of the runs of this study that proposed candidates."""
+        runs, trials = schema.runs, schema.trials
+        query = select(runs.c.price_key).join(trials, trials.c.run == runs.c.id)
+        with self.engine.connect() as connection:
+            return set(connection.execute(query.where(runs.c.study == self.study)).scalars())
 
     def artifacts(self) -> dict[int, list[Artifact]]:
         """Trial -> its artifacts."""
@@ -331,6 +353,10 @@ class Store:
             self._seen_candidates.clear()
             self._seen_conditions.clear()
             raise
+
+    def _has_trials(self, connection: Connection) -> bool:
+        query = select(schema.trials.c.number).where(schema.trials.c.study == self.study).limit(1)
+        return connection.execute(query).scalar() is not None
 
     def _add_candidate(
         self, connection: Connection, candidate: Candidate, keys: Keys, deploy_key: str = ""

@@ -46,7 +46,7 @@ class Prune:
         return self.ratio == 0
 
     def apply(self, network: nn.Module, example: Tensor) -> Applied:
-        """Shrink the layers of `network`; the record is every layer's kept width."""
+        """Shrink the layers of `network`; the record holds every layer's kept width."""
         _refuse_unsupported(network)
         was_training, last = network.training, _last_layer(network, example)
         layers = {name: m for name, m in network.named_modules() if isinstance(m, LAYERS)}
@@ -60,7 +60,10 @@ class Prune:
         _prune(network, example[:2], shares, [last])
         network.train(was_training)
         kept = {name: _width(layer) for name, layer in layers.items()}
-        return Applied(record={"kept": kept}, finetune_epochs=self.finetune_epochs)
+        return Applied(
+            record={"kept": kept, "finetune_epochs": self.finetune_epochs},
+            finetune_epochs=self.finetune_epochs,
+        )
 
     def kept(self, width: int) -> int:
         """Channels that remain of `width`; never rises with the ratio."""

@@ -16,7 +16,7 @@ class Applied:
     """What a step did."""
 
     record: Mapping[str, Any] = field(default_factory=dict)
-    """JSON data that costs depend on (kept widths, a scheme); empty if nothing changed."""
+    """JSON data that costs or weights depend on: kept widths, a scheme; empty for no change."""
     finetune_epochs: int = 0
     """Epochs of training that the network needs now."""
     precision: str | None = None
