@@ -138,19 +138,33 @@ def train(
     progress.network.to(device).train()
     # moments that `restore` read lie where the network was then; loading moves them after it
     progress.optimizer.load_state_dict(progress.optimizer.state_dict())
-    while progress.epoch < until_epoch:
-        # dropout draws from torch's global state: seeded by epoch, a resumed training repeats it
-        torch.manual_seed((progress.generator.initial_seed() + progress.epoch) % 2**63)
-        order = torch.randperm(len(splits.train), generator=progress.generator)
-        for rows in _batches(order, settings.batch):
-            with turnstile.computing():
-                loss = _step(progress, task, splits, settings, augment, rows, device)
-            if not math.isfinite(loss):
-                raise NonFiniteLossError(
-                    f"the loss became {loss} in epoch {progress.epoch + 1} (lr {settings.lr:g})"
-                )
-        progress.epoch += 1
+    with torch.random.fork_rng(devices=[]):
+        while progress.epoch < until_epoch:
+            # dropout draws from torch's global state: seeded by epoch, a resume repeats it
+            torch.manual_seed((progress.generator.initial_seed() + progress.epoch) % 2**63)
+            _train_epoch(progress, task, splits, settings, augment, device, turnstile)
+            progress.epoch += 1
     progress.network.eval()
+
+
+def _train_epoch(
+    progress: Progress,
+    task: Task,
+    splits: Splits,
+    settings: Training,
+    augment: Augment,
+    device: str,
+    turnstile: Turnstile,
+) -> None:
+    """Every input once, in random order."""
+    order = torch.randperm(len(splits.train), generator=progress.generator)
+    for rows in _batches(order, settings.batch):
+        with turnstile.computing():
+            loss = _step(progress, task, splits, settings, augment, rows, device)
+        if not math.isfinite(loss):
+            raise NonFiniteLossError(
+                f"the loss became {loss} in epoch {progress.epoch + 1} (lr {settings.lr:g})"
+            )
 
 
 def _batches(order: Tensor, size: int) -> list[Tensor]:

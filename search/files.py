@@ -56,9 +56,8 @@ class Files:
                 self.drop_unneeded(trial, member=trial.number in front)
         known = self.store.known_artifacts()
         ours = tuple(f"checkpoint-{trial.keys.train_key}-" for trial in trials.values())
-        weights = {weights_name(self.store.study, trial.keys.key) for trial in trials.values()}
+        ours += tuple(weights_name(self.store.study, t.keys.key) for t in trials.values())
         # a file younger than a lease may belong to a run whose row is about to be written
         for artifact_id in self.folder.older_than(LEASE_S, prefixes=("checkpoint-", "weights-")):
-            mine = artifact_id in weights or artifact_id.startswith(ours or ("checkpoint-none",))
-            if mine and artifact_id not in known:
+            if artifact_id.startswith(ours) and artifact_id not in known:
                 self.folder.remove(artifact_id)

@@ -77,6 +77,7 @@ class Session:
             engine = open_database(study.storage, create=prices_from is None)
             stack.callback(engine.dispose)
             store = Store(engine, study.name)
+            store.check_study(study.definition())
             prices = known_prices(study, store, prices_from)
             key = price_key(study, prices_from)
             check_conditions(study, store, key)

@@ -23,7 +23,7 @@ from objectives.tasks import load
 from search import export, run
 from search.artifacts import Folder
 from search.commands import BAD_INPUT, DONE, FAILED
-from search.evaluate import rebuild
+from search.evaluate import rebuild, weights_id
 from search.spec import read_study
 from search.store.view import StudyView, TrialView, view_of
 from search.study import StudySpec
@@ -98,9 +98,7 @@ def view(study: StudySpec) -> StudyView:
 
 def module_of(study: StudySpec, member: TrialView) -> Callable[[Tensor], Tensor]:
     """The member's network with its stored weights."""
-    with Folder(study.artifacts).open_reader(
-        f"weights-{member.candidate.key(study.context())}.pt"
-    ) as file:
+    with Folder(study.artifacts).open_reader(weights_id(member.candidate, study)) as file:
         weights = torch.load(file, weights_only=True)
     return rebuild(member.candidate, study, weights)[0]
 

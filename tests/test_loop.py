@@ -386,7 +386,7 @@ def test_space_that_is_exhausted_ends_the_study(small: Path) -> None:
     assert session.outcome == "exhausted"
     assert session.state.exhausted
     assert session.state.trials == 2
-    assert session.state.repeats >= 200
+    assert session.state.repeats < 100  # a small space is enumerated: all of it has been tried
     assert ledger.select(DATABASE, "select outcome from paretune_runs") == [("exhausted",)]
     assert all(trial.state.is_finished() for trial in optuna_trials())
 
@@ -657,6 +657,5 @@ def test_only_members_of_the_front_keep_their_checkpoint_and_weights(small: Path
     assert {trial: sorted(kinds) for trial, kinds in kept.items()} == {
         trial: ["checkpoint", "weights"] for trial in session.state.front
     }
-    on_disk = {path.name for path in Path("small.artifacts").iterdir()}
-    assert on_disk == {artifact for _, artifact, _, _ in rows}
+    assert ledger.files(Path("small.artifacts")) == {artifact for _, artifact, _, _ in rows}
     assert session.state.counts["done"] > len(session.state.front)

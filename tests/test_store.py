@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import ledger
 import optuna
 import postgres_server
 import psycopg
@@ -282,8 +283,8 @@ class TestPrices:
         assert set(store.prices(price_key="here")) == {"recipe-0"}
 
     def test_runs_are_known_by_number(self, store: Store) -> None:
-        assert store.run_exists(store.run)
-        assert not store.run_exists(store.run + 1)
+        assert store.spec_of(store.run) == {"name": "digits"}
+        assert store.spec_of(store.run + 1) is None
 
 
 class TestLease:
@@ -339,12 +340,12 @@ class TestLease:
             with opened(url) as store:
                 start.wait()
                 try:
+                    store.begin_study({}, OBJECTIVES)
                     told.append(store.begin_run({}, {}, "here", 1))
                 except InputError as error:
                     told.append(str(error))
 
         with opened(url) as store:
-            store.begin_study({}, OBJECTIVES)
             threads = [threading.Thread(target=compete) for _ in range(4)]
             for thread in threads:
                 thread.start()
@@ -385,11 +386,26 @@ class TestDefinition:
     def test_changed_definition_is_refused_by_the_names_of_what_changed(
         self, store: Store
     ) -> None:
+        store.add_trial(0, candidate(), keys(), {})
         with pytest.raises(InputError, match="another space; give the changed study"):
             store.begin_study({"space": "9", "task": "2"}, OBJECTIVES)
         with pytest.raises(InputError, match="another space and task; give"):
             store.begin_study({"space": "9", "task": "9"}, OBJECTIVES)
         assert counts(store)["paretune_studies"] == 1
+
+    def test_study_that_was_planned_and_never_searched_may_change(self, store: Store) -> None:
+        store.keep_scale({"ideal": {}}, {"priced": 8})
+        store.end_run("planned", 0.0)
+        store.begin_study({"space": "9", "task": "2"}, OBJECTIVES)
+        assert store.scale() == (None, None)
+        store.begin_study({"space": "9", "task": "2"}, OBJECTIVES)
+        store.check_study({"space": "9", "task": "2"})
+
+    def test_study_that_is_being_planned_may_not_change(self, store: Store, url: str) -> None:
+        store.keep_scale({"ideal": {}}, {"priced": 8})
+        with opened(url) as second, pytest.raises(InputError, match="is being run by"):
+            second.begin_study({"space": "9", "task": "2"}, OBJECTIVES)
+        assert store.scale() == ({"ideal": {}}, {"priced": 8})
 
 
 # --- studies as files ---
@@ -455,11 +471,7 @@ def test_changed_question_under_the_same_name_is_refused(
 def test_parts_without_a_choice_belong_to_the_question_too(
     small: Path, first: str, second: str
 ) -> None:
-    Session.open(str(small), (*REPLAY, first)).stack.close()
-    engine = open_database("sqlite:///small.db", create=True)
-    with engine.begin() as connection:
-        connection.execute(update(schema.runs).values(ended_at=1.0))
-    engine.dispose()
+    run(small, first, "search.trials=1")
     with pytest.raises(InputError, match="another space;"):
         Session.open(str(small), (*REPLAY, second))
 
@@ -501,8 +513,13 @@ def test_changed_source_of_an_own_part_is_another_question(
     with pytest.raises(InputError, match=f"another {changed};"):
         run(small, *overrides)
     run(small, *overrides, "name=second")
-    candidates = contents()["paretune_candidates"]
-    assert len(candidates) == 2 * len({data for *_, data in candidates})
+    first, second = (
+        {candidate for candidate, of in candidates_of_trials() if of == name}
+        for name in ("small", "second")
+    )
+    assert first
+    assert second
+    assert not first & second
     monkeypatch.delitem(sys.modules, module)
 
 
@@ -561,14 +578,22 @@ def test_second_study_like_the_first_prices_nothing_again(small: Path) -> None:
 @pytest.mark.parametrize(
     "other", ["targets.cpu.threads=2", "targets.cpu.runtime=eager", "objectives.latency.max_s=0.1"]
 )
-def test_prices_of_other_conditions_are_used_only_when_asked_for(small: Path, other: str) -> None:
+def test_prices_of_other_conditions_are_not_shared(small: Path, other: str) -> None:
     scheme = "space.compression=[{prune: {ratio: [0.0, 0.5]}}]"  # eager runs no int8
     run(small, NOTED, scheme, "search.trials=4")
     first = set(noted())
     run(small, NOTED, scheme, "search.trials=4", "name=second", other)
     assert set(noted()) & first
-    run(small, NOTED, scheme, "search.trials=4", "name=third", other, prices_from=1)
+
+
+def test_prices_of_another_precision_are_used_when_asked_for(small: Path) -> None:
+    run(small, NOTED, "search.trials=4")
+    first = set(noted())
+    other = ("name=second", "objectives.latency.max_s=0.1")
+    run(small, NOTED, "search.trials=4", *other, prices_from=1)
     assert not set(noted()) & first
+    with pytest.raises(InputError, match=r"other library versions or with --prices-from; give"):
+        run(small, NOTED, "search.trials=5", *other)
 
 
 def test_limit_changes_no_price(small: Path) -> None:
@@ -587,6 +612,11 @@ def test_limit_changes_no_price(small: Path) -> None:
             ["name=other", "objectives=[accuracy, size]"],
             "--prices-from: run 1 measured flops, latency; this study needs size",
         ),
+        (
+            1,
+            ["name=other", "targets.cpu.threads=2"],
+            "--prices-from: run 1 measured on other targets",
+        ),
     ],
 )
 def test_prices_that_do_not_fit_are_refused_and_nothing_is_written(
@@ -602,6 +632,12 @@ def test_prices_of_a_run_are_refused_where_there_is_no_database(small: Path) -> 
     with pytest.raises(InputError, match="there is no database"):
         run(small, prices_from=1)
     assert not Path("small.db").exists()
+
+
+def candidates_of_trials() -> list[tuple[str, str]]:
+    """(candidate, study) of every trial."""
+    found = ledger.select(Path("small.db"), "select candidate, study from paretune_trials")
+    return [(candidate, study) for candidate, study in found]
 
 
 def contents() -> dict[str, list[tuple[Any, ...]]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Row, delete, func, insert, or_, select, update
 
 from objectives.measurement import Measurement
 from search.errors import InputError
@@ -30,45 +30,42 @@ class Store:
         self._seen_candidates: set[str] = set()
         self._seen_conditions: set[str] = set()
 
+    def check_study(self, definition: Mapping[str, str]) -> None:
+        """Find out, without writing, whether the study of this name asks the same question.
+
+        Raises:
+            InputError: it has trials of another one.
+        """
+        with self.engine.connect() as connection:
+            changed = self._changed(connection, definition)
+            if changed and self._has_trials(connection):
+                raise InputError(
+                    f"name: study {self.study!r} is in the database with another "
+                    f"{' and '.join(changed)}; give the changed study another name"
+                )
+
     def begin_study(self, definition: Mapping[str, str], objectives: Sequence[Any]) -> None:
-        """Create the study, or check that it is the same one.
+        """Create the study; one that was planned and never searched may change its question.
 
         Raises:
             InputError: under this name the database holds another question.
         """
+        self.check_study(definition)
+        asked = {"definition": dict(definition), "objectives": list(objectives)}
         with self.engine.begin() as connection:
-            known = connection.execute(
-                select(schema.studies.c.definition).where(schema.studies.c.name == self.study)
-            ).scalar()
-            if known is None:
+            _write_lock(connection)
+            changed = self._changed(connection, definition)
+            if changed is None:
                 connection.execute(
-                    insert(schema.studies).values(
-                        name=self.study,
-                        definition=dict(definition),
-                        objectives=list(objectives),
-                        created_at=time.time(),
-                    )
+                    insert(schema.studies).values(name=self.study, created_at=time.time(), **asked)
                 )
-                return
-            changed = [key for key, value in definition.items() if known.get(key) != value]
-            if changed and not self._has_trials(connection):
-                # planned, never searched: the question may still change
+            elif changed:
+                self._check_not_run(connection)
                 connection.execute(
                     update(schema.studies)
                     .where(schema.studies.c.name == self.study)
-                    .values(
-                        definition=dict(definition),
-                        objectives=list(objectives),
-                        scale=None,
-                        plan=None,
-                    )
+                    .values(scale=None, plan=None, **asked)
                 )
-                return
-        if changed:
-            raise InputError(
-                f"name: study {self.study!r} is in the database with another "
-                f"{' and '.join(changed)}; give the changed study another name"
-            )
 
     def begin_run(
         self, spec: Mapping[str, Any], versions: Mapping[str, Any], price_key: str, workers: int
@@ -81,14 +78,7 @@ class Store:
         runs, now = schema.runs, time.time()
         with self.engine.begin() as connection:
             _write_lock(connection)
-            for row in connection.execute(
-                select(runs).where(runs.c.study == self.study, runs.c.ended_at.is_(None))
-            ).all():
-                if alive(row):
-                    raise InputError(
-                        f"name: study {self.study!r} is being run by process {row.pid} on "
-                        f"{row.host}; wait for it, stop it, or choose another name"
-                    )
+            for row in self._check_not_run(connection):
                 connection.execute(
                     update(runs)
                     .where(runs.c.id == row.id)
@@ -353,6 +343,34 @@ class Store:
             self._seen_candidates.clear()
             self._seen_conditions.clear()
             raise
+
+    def _changed(self, connection: Connection, definition: Mapping[str, str]) -> list[str] | None:
+        """What is defined otherwise in the database; None if the study is new."""
+        table = schema.studies
+        known: dict[str, str] | None = connection.execute(
+            select(table.c.definition).where(table.c.name == self.study)
+        ).scalar()
+        if known is None:
+            return None
+        return [key for key, value in definition.items() if known.get(key) != value]
+
+    def _check_not_run(self, connection: Connection) -> Sequence[Row[Any]]:
+        """Runs of the study that died without a word.
+
+        Raises:
+            InputError: one is alive.
+        """
+        runs = schema.runs
+        unended = connection.execute(
+            select(runs).where(runs.c.study == self.study, runs.c.ended_at.is_(None))
+        ).all()
+        for row in unended:
+            if alive(row):
+                raise InputError(
+                    f"name: study {self.study!r} is being run by process {row.pid} on "
+                    f"{row.host}; wait for it, stop it, or choose another name"
+                )
+        return unended
 
     def _has_trials(self, connection: Connection) -> bool:
         query = select(schema.trials.c.number).where(schema.trials.c.study == self.study).limit(1)
