@@ -130,9 +130,10 @@ def final(folder: Path, trials: int) -> dict[str, Any]:
         def one(query: str) -> Any:
             return database.execute(query).fetchone()[0]
 
-        doubled = one(
-            "select count(*) from (select trial, rung from paretune_evaluations "
-            "where trial is not null group by trial, rung having count(*) > 1)"
+        networks = one(  # the same weights of the same deployed network, by whichever trial
+            "select count(*) from (select 1 from paretune_evaluations e "
+            "join paretune_candidates c on c.key = e.candidate where e.rung > 0 "
+            "group by e.rung, c.train_key, c.deploy_key having count(*) > 1)"
         )
         candidates = one(
             "select count(*) - count(distinct candidate) from paretune_trials "
@@ -141,7 +142,7 @@ def final(folder: Path, trials: int) -> dict[str, Any]:
         known = {row[0] for row in database.execute("select artifact from paretune_checkpoints")}
         files = {p.name for p in (folder / "paretune.artifacts").glob("*.pt")}
         return {
-            "doubled": doubled + candidates,
+            "doubled": networks + candidates,
             "trials_missing": trials
             - one("select count(*) from paretune_trials where repeats is null"),
             "open_optuna_trials": one("select count(*) from trials where state = 'RUNNING'"),
