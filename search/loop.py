@@ -7,7 +7,7 @@ can be told again.
 
 import dataclasses
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 
 import numpy as np
@@ -19,14 +19,14 @@ from search.artifacts import Folder
 from search.evaluation import Artifact, Evaluation, Job, Price, Status, Train
 from search.files import Files
 from search.keys import keys_of
-from search.pareto import Scale, hypervolume, losses, non_dominated
+from search.pareto import Array, Scale, hypervolume, losses, non_dominated
 from search.prices import Prices
 from search.state import Known, State
 from search.store.optuna_study import OptunaStudy
 from search.store.records import Front, Keys, StoredTrial
 from search.store.store import Store
 from search.strategy.gate import broken_limit, violations
-from search.strategy.rungs import passes
+from search.strategy.rungs import Rung, passes
 from search.study import StudySpec
 from spaces.candidate import Candidate
 from spaces.choice import Scalar
@@ -67,8 +67,8 @@ class Loop:
         self.followers: dict[int, list[int]] = {}
         """Trial in flight -> repeats that wait for its result."""
         self.retried: set[tuple[int, int]] = set()
-        self.rungs: dict[int, list[list[float]]] = {}
-        """Rung -> values of everyone who was scored there, in the order of the objectives."""
+        self.rungs: defaultdict[int, Rung] = defaultdict(lambda: Rung(len(study.objectives)))
+        """Epochs -> everyone who was scored there."""
         self.repeats_in_a_row = 0
         self.num_distinct = _num_distinct(study)
         self.deadline = self._deadline()
@@ -198,17 +198,17 @@ class Loop:
 
     def _decide(self, trial: Known, evaluation: Evaluation) -> tuple[bool, int, int]:
         """(whether it trains on, its rank, candidates compared) at its rung."""
-        own, peers = self._row(trial, evaluation), self.rungs.get(evaluation.rung, [])
-        directions = [objective.direction for objective in self.study.objectives]
-        points = losses(np.array([own, *peers], dtype=np.float64), directions)
-        go_on, rank = passes(points[0], points[1:], self.study.search.reduction)
-        return go_on, rank, len(points)
+        peers = self.rungs[evaluation.rung].points
+        go_on, rank = passes(self._losses(trial, evaluation), peers, self.study.search.reduction)
+        return go_on, rank, 1 + len(peers)
 
-    def _row(self, trial: Known, evaluation: Evaluation) -> list[float]:
-        """Costs of a trial and its score in `evaluation`, in the order of the objectives."""
+    def _losses(self, trial: Known, evaluation: Evaluation) -> Array:
+        """(m,) costs of a trial and its score in `evaluation`, in the order of the objectives."""
         metric = self.study.metric.name
         score = evaluation.measurements[metric].value
-        return [score if o.name == metric else trial.value(o.name) for o in self.study.objectives]
+        objectives = self.study.objectives
+        values = [score if o.name == metric else trial.value(o.name) for o in objectives]
+        return losses(np.array(values), [o.direction for o in objectives])
 
     def _finish(self, trial: Known, evaluation: Evaluation) -> None:
         """Record the last evaluation with the front it makes, tell Optuna, let go of files."""
@@ -223,8 +223,9 @@ class Loop:
         self._tell_optuna(trial.number, trial)
         for follower in self.followers.pop(trial.number, []):
             self._tell_optuna(follower, trial)
-        for number in {trial.number, *before}:
-            self.files.drop_unneeded(self.trials[number], member=number in self.state.front)
+        members = set(self.state.front)
+        for number in {trial.number, *set(before) - members}:
+            self.files.drop_unneeded(self.trials[number], member=number in members)
 
     def _record(self, trial: Known, evaluation: Evaluation, front: Front | None = None) -> None:
         self.store.record(evaluation, trial.keys, front)
@@ -234,7 +235,7 @@ class Loop:
     def _note(self, trial: Known, evaluation: Evaluation) -> None:
         trial.evaluations.append(evaluation)
         if self.study.metric.name in evaluation.measurements:
-            self.rungs.setdefault(evaluation.rung, []).append(self._row(trial, evaluation))
+            self.rungs[evaluation.rung].add(self._losses(trial, evaluation))
 
     def _retry(self, job: Job, evaluation: Evaluation) -> None:
         """A dead worker: once more; it may have been killed for a neighbour's memory."""

@@ -34,6 +34,8 @@ from search.tables import console, failure_lines, front_table, plan_lines
 HEARTBEAT_S = 10.0
 PUBLISH_S = 60.0
 """The report is written again at most so often while a study runs, from the first front on."""
+PUBLISH_SHARE = 0.02
+"""Of a run's time that goes into reports at most, however long one of many candidates takes."""
 
 Outcome = Literal["planned", "done", "exhausted", "interrupted"]
 
@@ -56,7 +58,7 @@ class Session:
         self.run_jobs = run_jobs
         self.prices_from: int | None = None
         self.state = State()
-        self.published_at = -math.inf
+        self.publish_at = -math.inf
         self.stack = ExitStack()
         self.outcome: Outcome = "interrupted"
 
@@ -137,7 +139,7 @@ class Session:
 
         def changed(state: State) -> None:
             live(state)
-            if state.front and time.monotonic() - self.published_at > PUBLISH_S:
+            if state.front and time.monotonic() > self.publish_at:
                 self.publish()
 
         loop = Loop(self.study, self.store, self.optuna, self.prices, self.scale, changed)
@@ -154,11 +156,13 @@ class Session:
 
     def publish(self) -> StudyView:
         """Write the report as the study stands, for the dashboard too."""
-        self.published_at = time.monotonic()
+        start = time.monotonic()
         view = read_view(self.store.engine, self.study.name)
         path = report_path(self.study.name)
         write_report(view, path)
         self.optuna.attach(str(path), Folder(self.study.artifacts))
+        end = time.monotonic()
+        self.publish_at = end + max(PUBLISH_S, (end - start) / PUBLISH_SHARE)
         return view
 
     def conclude(self, *, show: bool = True) -> None:

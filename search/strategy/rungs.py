@@ -7,6 +7,26 @@ import numpy as np
 from search.pareto import Array, ranks
 
 
+class Rung:
+    """Losses of everyone who was scored at one rung; costs included, every entry minimised."""
+
+    def __init__(self, num_objectives: int) -> None:
+        self._rows: Array = np.empty((16, num_objectives))
+        self._num = 0
+
+    @property
+    def points(self) -> Array:
+        """(n, m) losses, in the order in which they came."""
+        return self._rows[: self._num]
+
+    def add(self, losses: Array) -> None:
+        """Take up one candidate's (m,) losses."""
+        if self._num == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
+        self._rows[self._num] = losses
+        self._num += 1
+
+
 def passes(losses: Array, peers: Array, reduction: float) -> tuple[bool, int]:
     """(whether a candidate trains on past its rung, its rank among all at that rung).
 
