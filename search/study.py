@@ -59,7 +59,7 @@ class SearchSettings:
     """Epochs at which candidates are compared; the last is a full training."""
     reduction: float = Field(default=3.0, ge=1)
     """About one in so many candidates passes a rung; 1 lets all pass."""
-    plan: int = Field(default=64, ge=8)
+    plan: int = Field(default=32, ge=8)
     """Random candidates priced before the start: plan, and scale of the hypervolume."""
     reference: dict[str, str | int | float] = Field(default_factory=dict)
     """Objective -> worst value of interest; default its limit, else the dearest of the plan."""
