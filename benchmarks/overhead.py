@@ -84,6 +84,7 @@ def run(trials: int, sampler: str) -> tuple[list[float], list[float]]:
         f"search.sampler={sampler}",
         "executor={replay: {answers: 'benchmarks.overhead:answer'}}",
     )
+    home = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         session = Session.open(str(target), overrides)
@@ -106,7 +107,7 @@ def run(trials: int, sampler: str) -> tuple[list[float], list[float]]:
 
             session.run_jobs = watched
             session.search(show=False)
-        os.chdir(STUDY.parent)
+        os.chdir(home)
     ours, theirs = [], []
     for before, after in pairwise(marks):
         optuna_s = after[1] - before[1]

@@ -12,16 +12,19 @@ from pathlib import Path
 
 import torch
 
+from objectives.agent import cpu_model
 from objectives.measurement import Condition
 
 
 def missing_device(device: str) -> str | None:
     """The reason why this machine cannot compute on `device`, or None."""
     kind = device.partition(":")[0]
+    if kind == "ssh":
+        return f"{device!r}: over ssh a target is timed with runtime onnxruntime"
     if kind == "cpu":
         return None if device == "cpu" else f"{device!r}: a CPU target is written 'cpu'"
     if kind != "cuda":
-        return f"{device!r} is not a device; known: cpu, cuda, cuda:N"
+        return f"{device!r} is not a device; known: cpu, cuda, cuda:N, ssh://USER@HOST"
     if not torch.cuda.is_available():
         return f"{device!r}: this machine has no CUDA device that torch can use; write cpu"
     count = torch.cuda.device_count()
@@ -41,16 +44,7 @@ def describe_device(device: str) -> dict[str, Condition]:
             "capability": f"{properties.major}.{properties.minor}",
             "cuda": str(torch.version.cuda),
         }
-    return {"device": _cpu_model(), "cores": os.cpu_count() or 1, "system": platform.system()}
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    return {"device": cpu_model(), "cores": os.cpu_count() or 1, "system": platform.system()}
 
 
 MACHINE = "machine"

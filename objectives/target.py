@@ -3,9 +3,12 @@
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from objectives.device import describe_device
 from objectives.measurement import Condition
 from objectives.runtimes import Runtime
 from objectives.runtimes.onnxruntime import OnnxRuntime
+from objectives.runtimes.remote import PREFIX, probe
+from objectives.timing import Clock
 
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid", "arbitrary_types_allowed": True})
@@ -13,7 +16,7 @@ class Target:
     """Where and how the network will run."""
 
     device: str = "cpu"
-    """`cpu`, `cuda` or `cuda:N`."""
+    """`cpu`, `cuda`, `cuda:N`, or `ssh://USER@HOST[:PORT]`."""
     threads: int = Field(default=1, ge=1)
     """Threads of the runtime on a CPU."""
     batch: int = Field(default=1, ge=1)
@@ -24,6 +27,18 @@ class Target:
     def check(self) -> str | None:
         """The reason why this machine cannot measure on it, or None."""
         return self.runtime.check(self.device)
+
+    @property
+    def clock(self) -> Clock:
+        """CPU time where one thread computes, which does not count waiting; else wall time."""
+        return "wall" if self.device.startswith("cuda") or self.threads > 1 else "cpu"
+
+    def description(self) -> dict[str, Condition]:
+        """What identifies the device in a measurement's conditions."""
+        if self.device.startswith(PREFIX):
+            assert isinstance(self.runtime, OnnxRuntime), "checked by the runtime"
+            return dict(probe(self.device, self.threads, self.runtime.python))
+        return describe_device(self.device)
 
     def conditions(self) -> dict[str, Condition]:
         """What the target itself adds to a measurement's conditions."""

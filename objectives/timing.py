@@ -1,26 +1,22 @@
-"""Timing calls in blocks, on two clocks, until the interval is narrow enough."""
+"""From timed blocks to a measurement with interval and flags; the loop itself is the agent's."""
 
 import math
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from objectives.agent import VISIT_SPREAD, block_interval, half_width, reference_call, time_blocks
 from objectives.device import Turnstile
-from objectives.measurement import Measurement, block_interval
+from objectives.measurement import Measurement
 
 Clock = Literal["cpu", "wall"]
 
-BLOCK_S = 0.005
-"""Length of one block: long enough for a median of tiny calls, short for waiting trainers."""
-MIN_BLOCKS, MAX_BLOCKS = 6, 60
-MIN_CALLS = 3
-"""Samples a block at least, also for slow networks."""
-SAMPLE_S = 100e-6
-"""Calls shorter than this are timed several at once: reading both clocks costs about 2 us."""
-UNDISTURBED = 1.02
-"""Wall over CPU time up to which a call counts as undisturbed (plus 1 us)."""
+EARLY = "timing ended early: the limit is clearly broken"
+"""The flag of a value that needs to be no more precise."""
+
+DRIFT = 0.05
+"""Relative change of the reference from which a value is doubted: readings of a quiet machine
+differ by 1 to 2%."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +25,14 @@ class TimingPlan:
 
     clock: Clock
     precision: float = 0.02
-    """Half width of the 95% interval over the median at which timing stops."""
+    """Half width of the 95% interval of the blocks over the median at which timing stops."""
     max_s: float = 0.5
     """Seconds of timing after which the interval is taken as it is, and flagged."""
     warmup: int = 10
+    limit_ms: float = math.inf
+    """A limit that is clearly broken ends the timing early."""
+    batch: int = 1
+    """Inputs in one call, for the throughput."""
 
 
 def time_calls(
@@ -42,90 +42,59 @@ def time_calls(
 
     The value is the median of block medians. On the `cpu` clock (one-thread targets) it is the
     thread's CPU time, which does not count waiting for a core; on `wall` what a stopwatch shows.
-    An interval wider than asked is flagged, and so is a value of which fewer than half of the
-    calls ran undisturbed (wall time within 2% of CPU time).
     """
-    with turnstile.quiet():
-        repeat = _warm_up(calls, plan.warmup)
-    medians: list[float] = []
-    undisturbed: list[bool] = []
-    start = time.perf_counter()
-    while not _settled(medians, plan, time.perf_counter() - start):
-        with turnstile.quiet():
-            walls, cpus = _time_block(calls, repeat)
-        medians.append(statistics.median(cpus if plan.clock == "cpu" else walls))
-        undisturbed += [
-            wall <= cpu * UNDISTURBED + 1e-3 for wall, cpu in zip(walls, cpus, strict=True)
-        ]
-    return _measurement(medians, undisturbed, plan)
-
-
-def _warm_up(calls: Sequence[Callable[[], object]], count: int) -> int:
-    """Call `count` times; return how many calls make up one sample.
-
-    By the shortest call: one that was interrupted would hide that the clocks cost as much.
-    """
-    spent_s = []
-    for index in range(max(1, count)):
-        start = time.perf_counter()
-        calls[index % len(calls)]()
-        spent_s.append(time.perf_counter() - start)
-    return max(1, math.ceil(SAMPLE_S / max(min(spent_s), 1e-7)))
-
-
-def _time_block(
-    calls: Sequence[Callable[[], object]], repeat: int
-) -> tuple[list[float], list[float]]:
-    """(wall, CPU) milliseconds a call of every sample of one block."""
-    walls: list[float] = []
-    cpus: list[float] = []
-    end = time.perf_counter() + BLOCK_S
-    while time.perf_counter() < end or len(walls) < MIN_CALLS:
-        call = calls[len(walls) % len(calls)]
-        wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
-        for _ in range(repeat):
-            call()
-        cpu, wall = time.thread_time_ns() - cpu, time.perf_counter_ns() - wall
-        walls.append(wall / repeat * 1e-6)
-        cpus.append(cpu / repeat * 1e-6)
-    return walls, cpus
-
-
-def _settled(medians: list[float], plan: TimingPlan, elapsed_s: float) -> bool:
-    if len(medians) < MIN_BLOCKS:
-        return False
-    return (
-        _half_width(medians) <= plan.precision
-        or len(medians) >= MAX_BLOCKS
-        or elapsed_s > plan.max_s
+    timed = time_blocks(
+        calls,
+        clock=plan.clock,
+        precision=plan.precision,
+        max_s=plan.max_s,
+        warmup=plan.warmup,
+        limit_ms=plan.limit_ms,
+        quiet=turnstile.quiet,
+        reference=reference_call() if plan.clock == "cpu" else None,
     )
+    return measurement(timed, plan)
 
 
-def _half_width(medians: list[float]) -> float:
-    """Half width of the interval over the value."""
-    value, low, high = block_interval(medians)
-    return (high - low) / 2 / value
+def measurement(timed: Mapping[str, Any], plan: TimingPlan) -> Measurement:
+    """What `agent.time_blocks` found, here or on another machine.
 
-
-def _measurement(medians: list[float], undisturbed: list[bool], plan: TimingPlan) -> Measurement:
-    value, low, high = block_interval(medians)
-    share = sum(undisturbed) / len(undisturbed)
-    flags = []
-    if _half_width(medians) > plan.precision:
-        flags.append(
-            f"interval of +-{100 * _half_width(medians):.1f}% is wider than "
-            f"the {100 * plan.precision:.1f}% asked for"
-        )
-    if plan.clock == "cpu" and share < 0.5:
-        flags.append(f"only {100 * share:.0f}% of the calls ran undisturbed")
+    The interval is the one for the next measurement. Flags: wider than asked; fewer than half of
+    the calls ran undisturbed (wall time within 2% of CPU time); the reference changed its speed
+    meanwhile.
+    """
+    medians = timed["medians"]
+    value, low, high = block_interval(medians, VISIT_SPREAD)
+    details = {
+        key: timed[key]
+        for key in ("p50", "p90", "p99", "first_ms", "undisturbed", "reference_ms")
+        if key in timed
+    }
     return Measurement(
         value=value,
         unit="ms",
         low=low,
         high=high,
         samples=tuple(medians),
-        conditions={
-            "clock": plan.clock,
-        },
-        flags=tuple(flags),
+        conditions={"clock": plan.clock},
+        details={**details, "per_second": 1e3 * plan.batch / value},
+        flags=tuple(_flags(timed, plan)),
     )
+
+
+def _flags(timed: Mapping[str, Any], plan: TimingPlan) -> list[str]:
+    flags = []
+    width = half_width(timed["medians"])
+    if timed["stopped"]:
+        flags.append(EARLY)
+    elif width > plan.precision:
+        flags.append(
+            f"interval of +-{100 * width:.1f}% is wider than "
+            f"the {100 * plan.precision:.1f}% asked for"
+        )
+    if plan.clock == "cpu" and timed["undisturbed"] < 0.5:
+        flags.append(f"only {100 * timed['undisturbed']:.0f}% of the calls ran undisturbed")
+    moved = timed.get("reference_moved", 0.0)
+    if abs(moved) > max(DRIFT, plan.precision):
+        flags.append(f"the machine became {abs(moved):.0%} {'slower' if moved > 0 else 'faster'}")
+    return flags

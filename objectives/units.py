@@ -17,6 +17,7 @@ UNITS: dict[str, dict[str, float]] = {
     "flops": {"": 1.0, "flops": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
     | {"kflops": 1e3, "mflops": 1e6, "gflops": 1e9, "tflops": 1e12},
     "parameters": {"": 1.0, "parameters": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12},
+    "mJ": {"nj": 1e-6, "uj": 1e-3, "µj": 1e-3, "mj": 1.0, "j": 1e3},
     "ratio": {"": 1.0, "%": 0.01},
 }
 """base unit -> spelling in lower case -> factor; an empty spelling means that none is needed."""
@@ -64,6 +65,8 @@ def format_quantity(value: float, unit: str) -> str:
         return f"{100 * value:.2f}%"
     if unit == "ms":
         return _scaled(value * 1e-3, (("us", 1e-6), ("ms", 1e-3), ("s", 1.0)))
+    if unit == "mJ":
+        return _scaled(value * 1e-3, (("uJ", 1e-6), ("mJ", 1e-3), ("J", 1.0)))
     if unit == "bytes":
         return _scaled(value, (("B", 1.0), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9)))
     if unit in ("flops", "parameters"):

@@ -7,6 +7,9 @@ COMMANDS = {
     "run": "run a study",
     "front": "print its Pareto front and the member to take",
     "export": "write a member as a model file",
+    "analyze": "say where a network's computation goes, layer by layer",
+    "confirm": "train its members anew and say which of them hold",
+    "verify": "check an exported model file against its certificate",
     "report": "write its report as one HTML file",
 }
 

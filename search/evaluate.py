@@ -19,10 +19,11 @@ from objectives.costs import Subject
 from objectives.device import MACHINE, Turnstile
 from objectives.measurement import Measurement
 from objectives.runtimes import Deployment, DeploymentError
+from objectives.runtimes.remote import TargetAwayError
 from objectives.tasks import load
 from objectives.training import NonFiniteLossError, Progress, Training, answers, begin, train
 from search.artifacts import Folder, weights_name
-from search.evaluation import Artifact, Evaluation, Job, Price, Train
+from search.evaluation import Artifact, Confirm, Evaluation, Job, Price, Train
 from search.study import StudySpec
 from spaces.augmentation import Augmentation
 from spaces.candidate import Candidate, digest
@@ -38,8 +39,20 @@ class NotFiniteError(ArithmeticError):
     """A measured value is infinite or not a number; it would compare with nothing."""
 
 
-KNOWN_FAILURES = (StepError, DeploymentError, UncountedError, NonFiniteLossError, NotFiniteError)
+KNOWN_FAILURES = (
+    StepError,
+    DeploymentError,
+    UncountedError,
+    NonFiniteLossError,
+    NotFiniteError,
+    TargetAwayError,
+)
 """Errors whose message is the sentence for the user; of others the type is told too."""
+
+
+_PRICED: dict[tuple[str, str], Mapping[str, Measurement]] = {}
+"""(deploy key, what is measured where) -> costs: another recipe of a network that this process has
+timed is answered at once."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +84,15 @@ def evaluate(job: Job, study: StudySpec, device: str, threads: int) -> Evaluatio
     try:
         if isinstance(job, Price):
             return price(job, study, bench)
+        if isinstance(job, Confirm):
+            return confirm(job, study, bench)
         return train_to_rung(job, study, bench)
     except Exception as error:
         return Evaluation(
             trial=job.trial,
             candidate=job.candidate,
-            rung=0 if isinstance(job, Price) else job.until_epoch,
-            status="failed",
+            rung=job.rung,
+            status="away" if isinstance(error, TargetAwayError) else "failed",
             reason=sentence(error),
             seconds=bench.seconds,
         )
@@ -100,6 +115,34 @@ def price(job: Price, study: StudySpec, bench: Bench) -> Evaluation:
         inputs = real_inputs(study, CALIBRATION_PRICE)
         records, precision = _apply_steps(network, job.candidate, study, inputs)
         network.eval()
+    deployed = [job.candidate.family, job.candidate.architecture, records]
+    deploy_key = digest(deployed, study.cost_context())
+    place = (deploy_key, study.costs_key())
+    if place in _PRICED and not job.again:
+        return _priced(job, _PRICED[place], deploy_key, bench)
+    costs = _measure_costs(network, study, inputs, precision, bench)
+    _PRICED[place] = costs
+    return _priced(job, costs, deploy_key, bench)
+
+
+def _priced(
+    job: Price, costs: Mapping[str, Measurement], deploy_key: str, bench: Bench
+) -> Evaluation:
+    return Evaluation(
+        trial=job.trial,
+        candidate=job.candidate,
+        rung=0,
+        status="priced",
+        measurements=costs,
+        deploy_key=deploy_key,
+        seconds=bench.seconds,
+    )
+
+
+def _measure_costs(
+    network: nn.Module, study: StudySpec, inputs: Tensor, precision: str, bench: Bench
+) -> dict[str, Measurement]:
+    """Every cost objective of the compressed network."""
     with bench.stage("deploy"):
         wanted = {o.cost.target for o in study.objectives if o.cost is not None and o.cost.target}
         deployments = {
@@ -119,16 +162,7 @@ def price(job: Price, study: StudySpec, bench: Bench) -> Evaluation:
             if objective.cost is not None
         }
     _check_finite(costs)
-    deployed = [job.candidate.family, job.candidate.architecture, records]
-    return Evaluation(
-        trial=job.trial,
-        candidate=job.candidate,
-        rung=0,
-        status="priced",
-        measurements=costs,
-        deploy_key=digest(deployed, study.cost_context()),
-        seconds=bench.seconds,
-    )
+    return costs
 
 
 def train_to_rung(job: Train, study: StudySpec, bench: Bench) -> Evaluation:
@@ -159,6 +193,42 @@ def train_to_rung(job: Train, study: StudySpec, bench: Bench) -> Evaluation:
         measurements=scores,
         seconds=bench.seconds,
         artifacts=(checkpoint, weights) if last else (checkpoint,),
+    )
+
+
+def confirm(job: Confirm, study: StudySpec, bench: Bench) -> Evaluation:
+    """The member's whole life once more with another seed, judged on the test split.
+
+    Measured are the task's metric on the test split, the same on the validation split as
+    `validation`, and every cost.
+    """
+    splits, seed = load(study.task), _seed(job.candidate, study, job.seed)
+    with bench.stage("train"):
+        progress = _begin(job.candidate, study, seed)
+        _train(progress, job.candidate, study, bench, study.epochs)
+    with bench.stage("compress"):
+        network = progress.network.cpu()
+        precision = compress(network, job.candidate, study, bench)
+    with bench.stage("score"):
+        inputs = real_inputs(study, CALIBRATION_SCORE)
+        deployment = deploy(network, study, next(iter(study.targets)), inputs, precision)
+        scores = {
+            name: study.metric.score(answers(deployment.run, split.inputs, splits), split.targets)
+            for name, split in (
+                (study.metric.name, splits.test),
+                ("validation", splits.validation),
+            )
+        }
+    inputs = real_inputs(study, CALIBRATION_PRICE)
+    costs = _measure_costs(network, study, inputs, precision, bench)
+    _check_finite(scores)
+    return Evaluation(
+        trial=job.trial,
+        candidate=job.candidate,
+        rung=job.rung,
+        status="confirmed",
+        measurements={**scores, **costs},
+        seconds=bench.seconds,
     )
 
 
@@ -227,20 +297,25 @@ def _apply_steps(
 
 def _resume(job: Train, study: StudySpec, store: Folder) -> Progress:
     """The candidate's training, from its checkpoint or from the start."""
-    splits, seed = load(study.task), _seed(job.candidate, study)
-    torch.manual_seed(seed)
-    progress = begin(
-        study.space.build(job.candidate, splits.input_shape, splits.outputs),
-        Training(**job.candidate.training),
-        examples=len(splits.train),
-        epochs=study.epochs,
-        seed=seed,
-    )
+    progress = _begin(job.candidate, study, _seed(job.candidate, study))
     if job.checkpoint is not None:
         # one that somebody deleted costs time, not the candidate: training repeats it exactly
         with suppress(FileNotFoundError), store.open_reader(job.checkpoint) as file:
             progress.restore(torch.load(file, map_location="cpu", weights_only=True))
     return progress
+
+
+def _begin(candidate: Candidate, study: StudySpec, seed: int) -> Progress:
+    """A training before its first step."""
+    splits = load(study.task)
+    torch.manual_seed(seed)
+    return begin(
+        study.space.build(candidate, splits.input_shape, splits.outputs),
+        Training(**candidate.training),
+        examples=len(splits.train),
+        epochs=study.epochs,
+        seed=seed,
+    )
 
 
 def _train(
@@ -272,9 +347,10 @@ def _finetune(
     _train(progress, candidate, study, bench, epochs)
 
 
-def _seed(candidate: Candidate, study: StudySpec) -> int:
+def _seed(candidate: Candidate, study: StudySpec, repetition: int = 0) -> int:
     """Fixed by the study's seed and what is trained, not by when or where."""
-    return int(candidate.train_key(study.context())[:7], 16)
+    train_key = candidate.train_key(study.context())
+    return int((digest([train_key, repetition]) if repetition else train_key)[:7], 16)
 
 
 def _check_finite(measurements: Mapping[str, Measurement]) -> None:

@@ -11,11 +11,13 @@ Status = Literal[
     "priced",  # costs are known, training is not done
     "trained",  # scored at a rung, goes on to the next
     "done",  # scored at the last rung
+    "confirmed",  # scored on the test split after a training with another seed
     "infeasible",  # a cost is beyond its limit
     "stopped",  # others were better at its rung
     "unbuildable",  # the choices do not fit each other or the task
     "failed",  # an exception, a loss that is not finite, no memory, a dead worker
     "lost",  # its worker died; the loop tries once more
+    "away",  # its target does not answer; the run ends and can be resumed
 ]
 FINAL: frozenset[Status] = frozenset({"done", "infeasible", "stopped", "unbuildable", "failed"})
 """Statuses after which nothing more happens to a candidate."""
@@ -28,6 +30,13 @@ class Price:
     trial: int | None
     """Its number in the study; None for a candidate of the plan."""
     candidate: Candidate
+    again: bool = False
+    """Measure anew although the network has a price."""
+
+    @property
+    def rung(self) -> int:
+        """Epochs that the evaluation will be of."""
+        return 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +49,25 @@ class Train:
     checkpoint: str | None
     """Artifact to go on from; None to start anew."""
 
+    @property
+    def rung(self) -> int:
+        """Epochs that the evaluation will be of."""
+        return self.until_epoch
 
-Job = Price | Train
+
+@dataclass(frozen=True, kw_only=True)
+class Confirm:
+    """Train a member anew with another seed, score it on the test split, measure its costs."""
+
+    trial: int
+    candidate: Candidate
+    seed: int
+    """Number of the repetition, from 1; 0 was the search's own."""
+    rung: int
+    """Epochs of a full training."""
+
+
+Job = Price | Train | Confirm
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from objectives import agent
 from search.commands import DONE, guarded
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from search.store.view import StudyView, TrialView
     from search.study import StudySpec
 
-PARITY_INPUTS = 256
-"""Real inputs of the test split on which file and module are compared."""
+PARITY_INPUTS, KEPT_INPUTS = 256, 64
+"""Real inputs of the test split on which file and module are compared; those kept beside it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,27 +55,30 @@ def _export(options: argparse.Namespace) -> int:
 def export_member(
     study: "StudySpec", view: "StudyView", member: "TrialView", folder: Path
 ) -> dict[str, Any]:
-    """Write model, module and certificate of a member into `folder`; returns the certificate.
+    """Write model, certificate and what checks it into `folder`; returns the certificate.
 
-    `model.onnx` (or `model.pt`, a state dict, for the eager runtime) is what a customer loads. For
-    ONNX it is made by the shipping exporter, so it is compared, scored and timed here once more.
+    `model.onnx` (or `model.pt2`, a torch.export program, for the torch runtimes) is what a
+    customer loads. For ONNX it is made by the shipping exporter, so it is compared, scored and
+    timed here once more. `parity.npz` and `verify.py` repeat that without us.
 
     Raises:
         InputError: the weights are gone, or the folder cannot be written.
         RunFailedError: the shipping exporter fails where the search's own did not.
     """
     from search.errors import InputError
-    from search.evaluate import CALIBRATION_SCORE, real_inputs, rebuild
+    from search.evaluate import rebuild
 
     network, precision = rebuild(member.candidate, study, _weights(study, member))
-    name, target = next(iter(study.targets.items()))
-    deployment = _shipping_deployment(
-        study, network, real_inputs(study, CALIBRATION_SCORE), precision
-    )
-    file = "model.onnx" if deployment.conditions["runtime"] == "onnxruntime" else "model.pt"
+    deployment, model = _shipped(study, network, precision)
+    files = {
+        deployment.file: model,
+        "parity.npz": _parity_set(study, deployment),
+        "verify.py": Path(agent.__file__).read_bytes(),
+    }
+    costs = _costs(study, member, network, deployment)
     certificate = {
-        "file": file,
-        "sha256": hashlib.sha256(deployment.artefact).hexdigest(),
+        "file": deployment.file,
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         "study": study.name,
         "trial": member.number,
         "candidate": member.candidate.as_dict(),
@@ -82,13 +86,15 @@ def export_member(
         "input": _input(study),
         "parity": _parity(study, network, deployment),
         "score": _scores(study, member, deployment),
-        "costs": _costs(study, member, network, deployment),
-        "target": {"name": name, "device": target.device, "batch": target.batch},
+        "costs": costs,
+        "target": _target(study),
+        "latency": _latency(study, costs, deployment),
     }
+    files["certificate.json"] = (json.dumps(certificate, indent=2) + "\n").encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_bytes(deployment.artefact)
-        (folder / "certificate.json").write_text(json.dumps(certificate, indent=2) + "\n")
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
     except OSError as error:
         raise InputError(f"--to: {folder} cannot be written: {error.strerror}") from error
     return certificate
@@ -113,30 +119,74 @@ def _weights(study: "StudySpec", member: "TrialView") -> "dict[str, Tensor]":
         ) from error
 
 
-def _shipping_deployment(
-    study: "StudySpec", network: "nn.Module", inputs: "Tensor", precision: str
-) -> "Deployment":
-    """The first target's deployment, by the exporter whose files are shipped."""
+def _shipped(
+    study: "StudySpec", network: "nn.Module", precision: str
+) -> "tuple[Deployment, bytes]":
+    """(the first target's deployment by the exporter whose files are shipped, that file)."""
     import dataclasses
 
     from objectives.runtimes import DeploymentError
     from objectives.runtimes.onnxruntime import OnnxRuntime
     from search.errors import RunFailedError
+    from search.evaluate import CALIBRATION_SCORE, deploy, real_inputs
 
-    target = next(iter(study.targets.values()))
-    runtime = target.runtime
-    if isinstance(runtime, OnnxRuntime):
-        runtime = dataclasses.replace(runtime, exporter="dynamo")
+    name, target = next(iter(study.targets.items()))
+    if isinstance(target.runtime, OnnxRuntime):
+        runtime = dataclasses.replace(target.runtime, exporter="dynamo")
+        target = dataclasses.replace(target, runtime=runtime)
+        study = dataclasses.replace(study, targets={**study.targets, name: target})
     try:
-        return runtime.deploy(
-            network,
-            calibration=inputs,
-            precision=precision,
-            device=target.device,
-            threads=target.threads,
-        )
+        deployment = deploy(network, study, name, real_inputs(study, CALIBRATION_SCORE), precision)
+        return deployment, deployment.ship()
     except DeploymentError as error:
         raise RunFailedError(f"this member cannot be shipped: {error}") from error
+
+
+def _target(study: "StudySpec") -> dict[str, Any]:
+    """Where the file is meant to run: the study's first target."""
+    name, target = next(iter(study.targets.items()))
+    return {
+        "name": name,
+        "device": target.device,
+        "threads": target.threads,
+        "batch": target.batch,
+        "runtime": type(target.runtime).__name__,
+    }
+
+
+def _parity_set(study: "StudySpec", deployment: "Deployment") -> bytes:
+    """Real inputs and what the file answers to them here, as .npz."""
+    import numpy as np
+
+    from objectives.tasks import load
+
+    splits = load(study.task)
+    inputs = splits.prepare(splits.test.inputs[:KEPT_INPUTS])
+    buffer = io.BytesIO()
+    np.savez(buffer, inputs=inputs.numpy(), outputs=deployment.run(inputs).numpy())
+    return buffer.getvalue()
+
+
+def _latency(
+    study: "StudySpec", costs: dict[str, Any], deployment: "Deployment"
+) -> dict[str, Any] | None:
+    """The file's latency on the first target: of the costs, else measured for the certificate."""
+    from objectives.costs import Latency
+
+    first = next(iter(study.targets))
+    for objective in study.objectives:
+        if isinstance(objective.cost, Latency) and objective.cost.target == first:
+            found: dict[str, Any] = costs[objective.name]["file"]
+            return found
+    from objectives.device import MACHINE, Turnstile
+    from objectives.timing import TimingPlan
+    from search.evaluate import CALIBRATION_PRICE, real_inputs
+
+    target = study.targets[first]
+    plan = TimingPlan(clock=target.clock, batch=target.batch)
+    inputs = real_inputs(study, CALIBRATION_PRICE)
+    timed = deployment.time(inputs, target.batch, plan, Turnstile(MACHINE))
+    return {**_plain(timed), "conditions": {**deployment.conditions, **timed.conditions}}
 
 
 def _input(study: "StudySpec") -> dict[str, Any]:
@@ -225,7 +275,8 @@ def _print(certificate: dict[str, Any], folder: Path) -> None:
     from objectives.units import format_quantity
 
     parity, score = certificate["parity"], certificate["score"]
-    print(f"{folder / certificate['file']}  sha256 {certificate['sha256'][:16]}")
+    digest = certificate["sha256"][certificate["file"]]
+    print(f"{folder / certificate['file']}  sha256 {digest[:16]}")
     print(
         f"parity   {parity['inputs']} real inputs: largest difference "
         f"{parity['largest_difference']:.1e} (largest output {parity['largest_output']:.1f}), "
@@ -240,6 +291,7 @@ def _print(certificate: dict[str, Any], folder: Path) -> None:
         print(
             text + (f", this file {format_quantity(file['value'], file['unit'])}" if file else "")
         )
+    print(f"check    python {folder / 'verify.py'}  (needs numpy and onnxruntime only)")
 
 
 if __name__ == "__main__":

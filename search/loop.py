@@ -16,6 +16,7 @@ from objectives.device import MACHINE, Turnstile
 from objectives.tasks import load
 from objectives.units import parse_quantity
 from search.artifacts import Folder
+from search.errors import RunFailedError
 from search.evaluation import Artifact, Evaluation, Job, Price, Status, Train
 from search.files import Files
 from search.keys import keys_of
@@ -91,6 +92,8 @@ class Loop:
         if isinstance(job, Train):
             self.files.training[trial.keys.train_key] -= 1
         self.state.busy_s += sum(s for stage, s in evaluation.seconds.items() if stage != "wait")
+        if evaluation.status == "away":
+            raise RunFailedError(f"{evaluation.reason}; the same command goes on from here")
         if evaluation.status == "lost":
             self._retry(job, evaluation)
         elif evaluation.status == "failed":
@@ -140,7 +143,10 @@ class Loop:
         )
 
     def _priced(self, trial: Known, evaluation: Evaluation) -> None:
-        """The gate: a broken limit ends it here."""
+        """The gate: a broken limit ends it here. A doubtful price is taken again, once."""
+        if self.prices.doubtful(evaluation):
+            self.ready.append(Price(trial=trial.number, candidate=trial.candidate, again=True))
+            return
         evaluation = self.prices.settle(trial.keys.recipe_key, evaluation)
         reason = broken_limit(self.study.objectives, evaluation.measurements)
         if reason is not None:
@@ -240,7 +246,7 @@ class Loop:
     def _retry(self, job: Job, evaluation: Evaluation) -> None:
         """A dead worker: once more; it may have been killed for a neighbour's memory."""
         assert job.trial is not None
-        place = (job.trial, evaluation.rung)
+        place = (job.trial, job.rung)
         if place in self.retried:
             failed = dataclasses.replace(
                 evaluation, status="failed", reason=f"{evaluation.reason}, twice"

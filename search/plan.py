@@ -21,6 +21,7 @@ from search.prices import Prices
 from search.store.store import Store
 from search.strategy.gate import broken_limit
 from search.study import Objective, StudySpec
+from spaces.candidate import Candidate
 
 DRAWS_PER_CANDIDATE = 20
 """Draws after which a plan gives up finding one more new candidate (a small space)."""
@@ -33,7 +34,8 @@ class Planner:
         self.study = study
         self.store = store
         self.prices = prices
-        self.waiting = deque(_draw(study))
+        self.waiting = deque(draw_candidates(study))
+        self.again: deque[Candidate] = deque()
         self.evaluations: list[Evaluation] = []
         self.retried: set[str] = set()
 
@@ -55,6 +57,8 @@ class Planner:
                     measurements=known[1],
                 )
             )
+        if self.again:
+            return Price(trial=None, candidate=self.again.popleft(), again=True)
         return None
 
     def tell(self, job: Job, evaluation: Evaluation) -> None:
@@ -63,6 +67,11 @@ class Planner:
         if evaluation.status == "lost" and key not in self.retried:
             self.retried.add(key)
             self.waiting.append(job.candidate)
+            return
+        if evaluation.status == "away":
+            raise RunFailedError(f"{evaluation.reason}; the same command goes on from here")
+        if self.prices.doubtful(evaluation):
+            self.again.append(job.candidate)
             return
         self._keep(evaluation)
 
@@ -107,10 +116,10 @@ def make_plan(study: StudySpec, evaluations: list[Evaluation]) -> Plan:
     return Plan(scale=_scale(study, priced), summary=summary)
 
 
-def _draw(study: StudySpec) -> list[Any]:
+def draw_candidates(study: StudySpec) -> list[Candidate]:
     """Distinct candidates, the same for every run of a study; illegal ones left out."""
     rng, splits = np.random.default_rng(study.seed), load(study.task)
-    found: dict[str, Any] = {}
+    found: dict[str, Candidate] = {}
     for _ in range(DRAWS_PER_CANDIDATE * study.search.plan):
         candidate = study.space.decode(study.space.draw(rng), splits.input_shape)
         if study.space.check(candidate, splits.input_shape, splits.outputs) is None:

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from objectives.device import describe_device
 from objectives.measurement import Measurement
+from objectives.timing import EARLY
 from search.errors import InputError
 from search.evaluation import Evaluation
 from search.store.lease import versions
@@ -25,17 +25,46 @@ class Prices:
         self.fresh = 0
         """Prices that were not known and had to be measured."""
         self.by_network: dict[str, Mapping[str, Measurement]] = dict(known.values())
+        self.first_takes: dict[str, Evaluation] = {}
+        """Deploy key -> the doubtful price of a network that is being taken again."""
 
     def find(self, recipe_key: str) -> Price_ | None:
         """The price of a recipe, if it was ever measured under our conditions."""
         return self.by_recipe.get(recipe_key)
 
+    def doubtful(self, evaluation: Evaluation) -> bool:
+        """Whether a fresh price is flagged and should be taken again, later; once a network."""
+        key = evaluation.deploy_key
+        flagged = any(m.flags for m in evaluation.measurements.values())
+        if evaluation.status != "priced" or key in self.by_network or key in self.first_takes:
+            return False
+        over = any(EARLY in m.flags for m in evaluation.measurements.values())
+        if flagged and not over:
+            self.first_takes[key] = evaluation
+        return flagged and not over
+
     def settle(self, recipe_key: str, evaluation: Evaluation) -> Evaluation:
-        """The evaluation with the first price of its network, which may be an earlier one."""
+        """The evaluation with the first price of its network, which may be an earlier one.
+
+        Of a price that was taken twice, each cost has the take with fewer flags.
+        """
+        first = self.first_takes.get(evaluation.deploy_key)
+        if first is not None and evaluation.deploy_key not in self.by_network:
+            evaluation = dataclasses.replace(
+                evaluation, measurements=_less_doubtful(first, evaluation)
+            )
         self.fresh += recipe_key not in self.by_recipe
         costs = self.by_network.setdefault(evaluation.deploy_key, evaluation.measurements)
         self.by_recipe.setdefault(recipe_key, (evaluation.deploy_key, costs))
         return dataclasses.replace(evaluation, measurements=costs)
+
+
+def _less_doubtful(first: Evaluation, second: Evaluation) -> Mapping[str, Measurement]:
+    """Cost by cost the measurement with fewer flags; of equals the second."""
+    return {
+        name: min(measured, first.measurements[name], key=lambda m: len(m.flags))
+        for name, measured in second.measurements.items()
+    }
 
 
 def price_key(study: StudySpec, from_run: int | None = None) -> str:
@@ -45,7 +74,7 @@ def price_key(study: StudySpec, from_run: int | None = None) -> str:
     """
     if from_run is not None:
         return f"from-run-{from_run}"
-    devices = {name: describe_device(t.device) for name, t in study.targets.items()}
+    devices = {name: target.description() for name, target in study.targets.items()}
     # a limit changes no price
     costs = {
         o.name: repr(dataclasses.replace(o.cost, limit=None))  # type: ignore[type-var]  # every Cost is a dataclass

@@ -77,6 +77,7 @@ def page(view: "StudyView") -> str:
             _answer(view),
             "<h2>The front</h2>",
             _front_table(view),
+            _confirmed(view),
             "<h2>Figures</h2><div class=figures>",
             *(_figure(figure) for figure in figures),
             "</div><h2>What was spent, and what was saved</h2>",
@@ -157,6 +158,32 @@ def _front_table(view: "StudyView") -> str:
         "<div class=wide><table><caption>Values with the half width of their 95% interval; "
         "'!' marks a measurement to doubt.</caption>"
         f"<tr><th class=number>trial{head}<th>network<th>training{''.join(rows)}</table></div>"
+    )
+
+
+def _confirmed(view: "StudyView") -> str:
+    """Members trained anew with further seeds, if they were."""
+    from search.confirming import verdict_rows, verdicts
+    from search.members import score_of
+
+    found = verdicts(view)
+    if not found:
+        return ""
+    score = score_of(view).name
+    costs = [o.name for o in view.objectives if o.name != score]
+    heads = ["trial", f"{score} found", "anew", "test split", *costs]
+    head = "".join(f"<th class=number>{html.escape(each)}" for each in heads)
+    rows = "".join(
+        "<tr>"
+        + "".join(f"<td class=number>{html.escape(cell)}" for cell in cells[:-1])
+        + f"<td>{html.escape(cells[-1])}"
+        for cells in verdict_rows(view, found)
+    )
+    return (
+        "<h2>Which members hold</h2><div class=wide><table><caption>Trained anew with "
+        f"{max(verdict.seeds for verdict in found)} further seeds: mean score on the validation "
+        "split and, with standard deviation, on the test split, which the search never saw; "
+        f"costs as found and as measured anew.</caption><tr>{head}<th>{rows}</table></div>"
     )
 
 

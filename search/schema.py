@@ -9,7 +9,7 @@ from objectives.target import Target
 from objectives.training import Training
 from search.parts import IMPORTABLE, TABLES
 from search.spec import REQUIRED, SECTIONS
-from search.study import Score, SearchSettings
+from search.study import ConfirmSettings, Score, SearchSettings
 from spaces.augmentation import Augmentation
 from spaces.part import Field, read_part
 
@@ -36,6 +36,7 @@ def study_schema() -> Schema:
         "targets": {"type": "object", "minProperties": 1, "additionalProperties": _target()},
         "objectives": {"type": "array", "minItems": 1, "items": _objective()},
         "search": _search(),
+        "confirm": _plain_options(ConfirmSettings),
         "executor": _part("executor", _plain_options),
         "storage": {"type": "string"},
         "artifacts": {"type": "string"},

@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from objectives.units import format_quantity
 from search.artifacts import Folder
+from search.confirming import Confirmer, verdict_table, verdicts
 from search.errors import InputError, RunFailedError
 from search.evaluate import evaluate
 from search.executors.executor import Evaluate, Run
@@ -154,6 +155,24 @@ class Session:
             live.close()
         return self.outcome
 
+    def confirm(self, seeds: int, *, show: bool = True) -> StudyView:
+        """Train the members of the front anew with `seeds` further seeds; returns the study.
+
+        Raises:
+            RunFailedError: not one training succeeded.
+        """
+        view = read_view(self.store.engine, self.study.name)
+        confirmer = Confirmer(view, self.store, seeds, self.study.epochs, self.study.seed)
+        wanted = len(confirmer.waiting)
+        self.run_jobs(confirmer.ask, confirmer.tell)
+        self.state.busy_s += confirmer.busy_s
+        for failure in confirmer.failures[:3] if show else ():
+            console().print(f"not confirmed: {failure}", markup=False)
+        if wanted and len(confirmer.failures) == wanted:
+            raise RunFailedError(f"confirm: {confirmer.failures[0]}")
+        self.outcome = "done"
+        return self.publish()
+
     def publish(self) -> StudyView:
         """Write the report as the study stands, for the dashboard too."""
         start = time.monotonic()
@@ -184,6 +203,9 @@ class Session:
         if self.prices_from is not None and self.prices.fresh:
             missing = f"{self.prices.fresh} prices were not in run {self.prices_from}"
             screen.print(f"{missing}; they were measured here", markup=False)
+        if found := verdicts(view):
+            screen.print("trained anew and scored on the test split:", markup=False)
+            screen.print(verdict_table(view, found))
         screen.print(f"report: {report_path(self.study.name)}", markup=False)
 
     @property

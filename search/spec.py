@@ -24,7 +24,7 @@ from search.document import Document, Path_, read_document
 from search.errors import nearest
 from search.executors.executor import Executor
 from search.parts import resolve
-from search.study import Objective, Score, SearchSettings, StudySpec
+from search.study import ConfirmSettings, Objective, Score, SearchSettings, StudySpec
 from spaces.augmentation import Augmentation
 from spaces.choice import members
 from spaces.compression import Quantize
@@ -40,6 +40,7 @@ SECTIONS: dict[str, str] = {
     "targets": "where the network will run: NAME: {device, runtime, batch, threads}",
     "objectives": "what is traded off: a list of NAME or {NAME: {options}}",
     "search": "how candidates are proposed: sampler, trials, rungs, ...",
+    "confirm": "members trained anew at the end: {seeds: 3}; left out, none is",
     "executor": "where candidates are evaluated: NAME or {NAME: {options}}",
     "storage": "the database's URL; default sqlite:///paretune.db",
     "artifacts": "folder of checkpoints and reports; default beside the database",
@@ -78,6 +79,7 @@ def read_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
         targets=targets,
         objectives=objectives,
         search=_read_search(document, objectives, task.metric),
+        confirm=_read_confirm(document),
         executor=_read_executor(document),
         storage=storage,
         artifacts=artifacts,
@@ -286,6 +288,9 @@ def _on_target(
         raise document.error(
             (*path, "target"), f"{target!r} is not a target; {nearest(target, targets)}"
         )
+    check = getattr(cost, "check", None)
+    if check is not None and (reason := check(targets[target])):
+        raise document.error(path, reason)
     made = dataclasses.replace(cost, target=target)
     return made
 
@@ -342,6 +347,14 @@ def _read_search(
         best = metric.perfect if named[name].cost is None else 0.0
         _read_bound(document, value, named[name], best, place)
     return settings
+
+
+def _read_confirm(document: Document) -> ConfirmSettings | None:
+    raw = document.data.get("confirm")
+    if raw is None:
+        return None
+    made: ConfirmSettings = _construct(document, ConfirmSettings, "confirm", raw, ("confirm",))
+    return made
 
 
 def _read_executor(document: Document) -> Executor:

@@ -65,6 +65,14 @@ class SearchSettings:
     """Objective -> worst value of interest; default its limit, else the dearest of the plan."""
 
 
+@dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
+class ConfirmSettings:
+    """Trains the members of the front anew at the end of a run; see `search.confirm`."""
+
+    seeds: int = Field(default=3, ge=1)
+    """Trainings of each member, each with a seed of its own."""
+
+
 @plain_dataclass(frozen=True, kw_only=True)
 class StudySpec:
     """A study file, checked."""
@@ -79,6 +87,7 @@ class StudySpec:
     targets: Mapping[str, Target]
     objectives: tuple[Objective, ...]
     search: SearchSettings
+    confirm: ConfirmSettings | None
     executor: Executor
     storage: str
     artifacts: str
@@ -104,6 +113,11 @@ class StudySpec:
         """What costs include besides the candidate: the shape of inputs and outputs."""
         splits = load(self.task)
         return digest([list(splits.input_shape), splits.outputs, self.space.source()])
+
+    def costs_key(self) -> str:
+        """Equal for studies that measure the same costs on the same targets."""
+        costs = [[o.name, repr(o.cost)] for o in self.objectives if o.cost is not None]
+        return digest([costs, {name: repr(target) for name, target in self.targets.items()}])
 
     def definition(self) -> dict[str, Any]:
         """What must not change under one study name, as JSON data."""

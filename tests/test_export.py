@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from objectives.tasks import load
-from search import export, run
+from search import export, run, verify
 from search.artifacts import Folder
 from search.commands import BAD_INPUT, DONE, FAILED
 from search.evaluate import rebuild, weights_id
@@ -163,14 +163,21 @@ def test_certificate_says_what_the_file_is(
 ) -> None:
     folder = delivered[0]
     [member] = _members(here, certificate["trial"])
-    assert (
-        certificate["sha256"] == hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
-    )
+    assert set(certificate["sha256"]) == {"model.onnx", "parity.npz", "verify.py"}
+    for name, digest in certificate["sha256"].items():
+        assert digest == hashlib.sha256((folder / name).read_bytes()).hexdigest()
     assert (certificate["file"], certificate["study"]) == ("model.onnx", "small")
     assert certificate["candidate"] == member.candidate.as_dict()
     quantized = "quantize" in dict(member.candidate.compression)
     assert certificate["precision"] == ("int8" if quantized else "fp32")
-    assert certificate["target"] == {"name": "cpu", "device": "cpu", "batch": 1}
+    assert certificate["target"] == {
+        "name": "cpu",
+        "device": "cpu",
+        "threads": 1,
+        "batch": 1,
+        "runtime": "OnnxRuntime",
+    }
+    assert certificate["latency"] == certificate["costs"]["latency"]["file"]
 
 
 def test_certificate_says_what_the_file_expects(
@@ -205,9 +212,10 @@ def test_certificate_holds_scores_and_costs_as_found_and_of_the_file(
 def test_command_says_where_the_file_is_and_what_it_is_worth(
     delivered: tuple[Path, str], certificate: dict[str, Any]
 ) -> None:
-    lines = delivered[1].splitlines()
-    assert lines[0] == f"{delivered[0] / 'model.onnx'}  sha256 {certificate['sha256'][:16]}"
-    assert [line.split()[0] for line in lines[1:]] == ["parity", "accuracy", "flops", "latency"]
+    lines, digest = delivered[1].splitlines(), certificate["sha256"]["model.onnx"]
+    assert lines[0] == f"{delivered[0] / 'model.onnx'}  sha256 {digest[:16]}"
+    firsts = [line.split()[0] for line in lines[1:]]
+    assert firsts == ["parity", "accuracy", "flops", "latency", "check"]
     assert "256 real inputs" in lines[1]
 
 
@@ -245,16 +253,17 @@ def test_unquantized_file_answers_like_the_module_to_rounding(plain: Path) -> No
     assert certificate["costs"]["size"]["file"]["value"] == size
 
 
-def test_eager_runtime_ships_the_weights_of_the_module(plain: Path) -> None:
+def test_eager_runtime_ships_the_module_as_a_program(plain: Path) -> None:
     study, member, certificate = exported(plain, "targets.cpu.runtime=eager", "name=../a b")
-    assert (certificate["file"], certificate["study"]) == ("model.pt", "../a b")
-    path = plain / "exports" / f".._a_b-{member.number}" / "model.pt"
-    weights = torch.load(path, weights_only=True)
-    network = rebuild(member.candidate, study, weights)[0]
+    assert (certificate["file"], certificate["study"]) == ("model.pt2", "../a b")
+    folder = plain / "exports" / f".._a_b-{member.number}"
+    network = torch.export.load(folder / "model.pt2").module()
     inputs = torch.from_numpy(prepared(certificate, load(study.task).test.inputs))
     with torch.no_grad():
-        assert torch.equal(network(inputs), module_of(study, member)(inputs))
+        torch.testing.assert_close(network(inputs), module_of(study, member)(inputs))
     assert certificate["parity"]["largest_difference"] < 1e-5
+    assert certificate["latency"]["conditions"]["runtime"] == "eager"
+    assert verify.main([str(folder), "--data", "plain.yaml"]) == DONE
 
 
 # --- mistakes ---

@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from objectives.agent import MAX_BLOCKS, MIN_BLOCKS, percentiles, reference_call, time_blocks
 from objectives.device import Turnstile
-from objectives.timing import MAX_BLOCKS, MIN_BLOCKS, TimingPlan, time_calls
+from objectives.timing import TimingPlan, measurement, time_calls
 
 
 @pytest.fixture
@@ -75,17 +77,60 @@ def test_calls_are_taken_in_turn(turnstile: Turnstile) -> None:
     assert max(taken.values()) - min(taken.values()) <= MAX_BLOCKS + 1
 
 
-def test_slow_call_is_taken_three_times_a_block(turnstile: Turnstile) -> None:
+@pytest.mark.parametrize(("max_s", "least"), [(1.0, 3), (1e-3, 1)])
+def test_slow_call_is_taken_three_times_a_block_if_there_is_time(
+    turnstile: Turnstile, max_s: float, least: int
+) -> None:
     calls: list[float] = []
 
     def slow() -> None:
         calls.append(0.0)
         time.sleep(0.02)
 
-    plan = TimingPlan(clock="wall", precision=1e-9, max_s=1e-3, warmup=2)
+    plan = TimingPlan(clock="wall", precision=1e9, max_s=max_s, warmup=2)
     measured = time_calls([slow], plan, turnstile)
     assert len(measured.samples) == MIN_BLOCKS
-    assert len(calls) == 2 + 3 * MIN_BLOCKS
+    assert len(calls) == 2 + least * MIN_BLOCKS
+
+
+def test_limit_that_is_clearly_broken_ends_timing_after_two_blocks(turnstile: Turnstile) -> None:
+    plan = TimingPlan(clock="wall", precision=1e-9, limit_ms=1.0, warmup=2)
+    measured = time_calls([lambda: time.sleep(2e-3)], plan, turnstile)
+    assert len(measured.samples) == 2
+    assert measured.flags == ("timing ended early: the limit is clearly broken",)
+    assert measured.value > 1.3
+
+
+def test_limit_that_is_nearly_kept_is_timed_to_the_end(turnstile: Turnstile) -> None:
+    plan = TimingPlan(clock="wall", precision=1e9, limit_ms=1.9, warmup=2)
+    measured = time_calls([lambda: time.sleep(2e-3)], plan, turnstile)
+    assert len(measured.samples) == MIN_BLOCKS
+    assert measured.flags == ()
+
+
+def test_details_say_what_the_median_does_not(turnstile: Turnstile) -> None:
+    measured = time_calls([work], TimingPlan(clock="cpu", max_s=0.05, batch=4), turnstile)
+    details = measured.details
+    assert 0 < details["p50"] <= details["p90"] <= details["p99"]
+    assert details["per_second"] == pytest.approx(4000 / measured.value)
+    assert details["first_ms"] > 0
+    assert details["reference_ms"] > 0
+    assert 0 <= details["undisturbed"] <= 1
+
+
+def test_percentiles_agree_with_numpy() -> None:
+    samples = random.Random(0).choices(range(1000), k=357)
+    found = percentiles(samples)
+    assert list(found.values()) == pytest.approx(np.percentile(samples, [50, 90, 99]))
+
+
+def test_machine_that_changes_its_speed_meanwhile_is_flagged(turnstile: Turnstile) -> None:
+    timed = time_blocks([work], clock="cpu", max_s=0.01, reference=reference_call())
+    timed = {**timed, "undisturbed": 1.0, "medians": [1.0] * 6}
+    moved = measurement({**timed, "reference_moved": 0.2}, TimingPlan(clock="cpu"))
+    assert moved.flags == ("the machine became 20% slower",)
+    calm = measurement({**timed, "reference_moved": 0.02}, TimingPlan(clock="cpu"))
+    assert calm.flags == ()
 
 
 def test_device_is_quiet_during_calls_and_free_after(turnstile: Turnstile, tmp_path: Path) -> None:

@@ -7,13 +7,10 @@ from typing import ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from objectives.measurement import Condition
-
-PARITY_TOLERANCE = 1e-3
-"""Largest difference between artefact and module, relative to the largest output, at fp32.
-
-Seen: 3e-6 absolute on outputs near 1; three orders of magnitude above that is another network.
-"""
+from objectives.agent import PARITY_TOLERANCE
+from objectives.device import Turnstile
+from objectives.measurement import Condition, Measurement
+from objectives.timing import TimingPlan, time_calls
 
 
 class DeploymentError(RuntimeError):
@@ -29,8 +26,25 @@ class Deployment:
     bind: Callable[[Tensor], Callable[[], object]]
     """Inputs (N, ...) -> a call without arguments that is one inference; used for timing."""
     artefact: bytes
-    """The file one would ship: an ONNX model, or the state dict of an eager module."""
+    """What the size objective weighs: an ONNX model, or the state dict of a torch module."""
     conditions: Mapping[str, Condition]
+    file: str
+    """Name of the shipped file; its ending says what loads it."""
+    ship: Callable[[], bytes]
+    """Makes the bytes of that file."""
+
+    def time(
+        self, inputs: Tensor, batch: int, plan: TimingPlan, turnstile: Turnstile
+    ) -> Measurement:
+        """Milliseconds of one inference of `batch` of the real `inputs` (N, ...)."""
+        enough = repeated(inputs, batch)
+        batches = [enough.roll(-shift, 0)[:batch] for shift in range(min(8, len(inputs)))]
+        return time_calls([self.bind(each.contiguous()) for each in batches], plan, turnstile)
+
+
+def repeated(inputs: Tensor, least: int) -> Tensor:
+    """`inputs` (N, ...) as often as it takes to have `least` rows."""
+    return inputs.repeat(-(-least // len(inputs)), *[1] * (inputs.dim() - 1))
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from search.evaluation import Evaluation, Job, Price
+from search.evaluation import Evaluation, Job
 from search.executors.early import start_fork_server
 from search.executors.executor import Ask, Evaluate, Run, Tell
 
@@ -152,7 +152,7 @@ def lost(job: Job, cause: str) -> Evaluation:
     return Evaluation(
         trial=job.trial,
         candidate=job.candidate,
-        rung=0 if isinstance(job, Price) else job.until_epoch,
+        rung=job.rung,
         status="lost",
         reason=cause,
     )

@@ -57,6 +57,7 @@ def measurements_of(
             high=row.high,
             samples=tuple(row.samples),
             conditions=row.data,
+            details=row.details,
             flags=tuple(row.flags),
         )
     return found

@@ -117,6 +117,13 @@ measurements = Table(
     Column("high", Float(53), nullable=False),
     Column("samples", JSON, nullable=False),
     Column("flags", JSON, nullable=False),
+    Column(
+        "details",
+        JSON,
+        nullable=False,
+        server_default="{}",
+        comment="figures beside the value",
+    ),
     Column("conditions", String(16), ForeignKey("paretune_conditions.key"), nullable=False),
     UniqueConstraint("evaluation", "objective"),
 )
@@ -159,4 +166,14 @@ front_members = Table(
         "front", Integer, ForeignKey("paretune_fronts.id", ondelete="CASCADE"), primary_key=True
     ),
     Column("trial", Integer, primary_key=True),
+)
+
+confirmations = Table(
+    "paretune_confirmations",
+    metadata,
+    Column("study", String(255), ForeignKey("paretune_studies.name"), primary_key=True),
+    Column("trial", Integer, primary_key=True),
+    Column("seed", Integer, primary_key=True, comment="added to the study's"),
+    Column("at", Float, nullable=False, comment="Unix seconds"),
+    Column("measurements", JSON, nullable=False, comment="test score and costs, measured anew"),
 )

@@ -1,5 +1,6 @@
 """Writing and resuming a study: every result is one transaction of ours, then Optuna is told."""
 
+import dataclasses
 import os
 import socket
 import time
@@ -201,6 +202,31 @@ class Store:
                 )
             if front is not None:
                 self._add_front(connection, front)
+
+    def add_confirmation(self, trial: int, seed: int, found: Mapping[str, Measurement]) -> None:
+        """What a member was worth when it was trained anew."""
+        with self.engine.begin() as connection:
+            connection.execute(
+                insert(schema.confirmations).values(
+                    study=self.study,
+                    trial=trial,
+                    seed=seed,
+                    at=time.time(),
+                    measurements={name: dataclasses.asdict(m) for name, m in found.items()},
+                )
+            )
+
+    def confirmations(self) -> dict[int, dict[int, dict[str, Measurement]]]:
+        """Trial -> seed -> objective (and `validation`) -> what was measured."""
+        table = schema.confirmations
+        query = select(table).where(table.c.study == self.study).order_by(table.c.seed)
+        found: dict[int, dict[int, dict[str, Measurement]]] = {}
+        with self.engine.connect() as connection:
+            for row in connection.execute(query):
+                found.setdefault(row.trial, {})[row.seed] = {
+                    name: Measurement(**data) for name, data in row.measurements.items()
+                }
+        return found
 
     def trials(self) -> list[StoredTrial]:
         """Every trial of the study with what is known of it, by number."""
@@ -418,6 +444,7 @@ class Store:
                     "high": measurement.high,
                     "samples": list(measurement.samples),
                     "flags": list(measurement.flags),
+                    "details": dict(measurement.details),
                     "conditions": key,
                 }
             )

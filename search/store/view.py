@@ -1,7 +1,7 @@
 """Reading a study: what `front`, `report` and `export` need, without torch or Optuna."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,10 @@ class StudyView:
     num_repeats: int
     fronts: tuple[FrontView, ...]
     runs: tuple[Mapping[str, Any], ...]
+    confirmations: Mapping[int, Mapping[int, Mapping[str, Measurement]]] = field(
+        default_factory=dict
+    )
+    """Trial -> seed -> objective -> what a training anew was worth; scores of the test split."""
 
     @property
     def chosen(self) -> frozenset[str]:
@@ -132,7 +136,8 @@ def read_view(engine: Engine, name: str) -> StudyView:
         ).mappings()
         run_rows = tuple(dict(run) for run in runs)
         fronts = _fronts(engine, name)
-    stored = Store(engine, name).trials()
+    store = Store(engine, name)
+    stored = store.trials()
     return StudyView(
         name=name,
         created_at=row.created_at,
@@ -143,6 +148,7 @@ def read_view(engine: Engine, name: str) -> StudyView:
         num_repeats=sum(trial.repeats is not None for trial in stored),
         fronts=fronts,
         runs=run_rows,
+        confirmations=store.confirmations(),
     )
 
 

@@ -177,7 +177,9 @@ def test_latency_rotates_through_different_batches_of_real_inputs(batch: int) ->
         bound.append(inputs)
         return lambda: None
 
-    deployment = Deployment(run=lambda x: x, bind=bind, artefact=b"", conditions={})
+    deployment = Deployment(
+        run=lambda x: x, bind=bind, artefact=b"", conditions={}, file="", ship=bytes
+    )
     measured_on = dataclasses.replace(
         subject("latency", batch=batch), deployments={"box": deployment}
     )

@@ -35,7 +35,7 @@ def answer(job: Job) -> Evaluation:
     return Evaluation(
         trial=job.trial,
         candidate=job.candidate,
-        rung=0 if isinstance(job, Price) else job.until_epoch,
+        rung=job.rung,
         status="priced" if isinstance(job, Price) else "trained",
         seconds={"pid": os.getpid(), "server": os.getppid()},
     )

@@ -15,10 +15,14 @@ SHAPE = (3, 12, 12)
 TOLERANCE = {"fp32": PARITY_TOLERANCE, "bf16": 0.03, "int8": 0.1}
 """Largest difference to the network relative to the largest output, of random weights."""
 
+RUN_HERE = ["eager", "onnxruntime"]
+"""Deployed in the tests of all: `cuda_graph` needs a GPU, `compile` 10 s a batch size; these have
+tests of their own."""
 every_runtime = pytest.mark.parametrize("name", RUNTIMES)
+runtimes_here = pytest.mark.parametrize("name", RUN_HERE)
 every_precision = pytest.mark.parametrize(
     ("name", "precision"),
-    [(name, precision) for name in RUNTIMES for precision in sorted(RUNTIMES[name].precisions)],
+    [(name, precision) for name in RUN_HERE for precision in sorted(RUNTIMES[name].precisions)],
 )
 
 
@@ -46,7 +50,7 @@ def inputs(count: int) -> Tensor:
 def deployments(network: nn.Module) -> dict[tuple[str, str], Deployment]:
     return {
         (name, precision): deploy(name, precision, network)
-        for name in RUNTIMES
+        for name in RUN_HERE
         for precision in RUNTIMES[name].precisions
     }
 
@@ -136,7 +140,7 @@ def test_conditions_say_what_was_deployed_and_with_which_versions(
     assert all(isinstance(value, str | int | float | bool) for value in conditions.values())
 
 
-@every_runtime
+@runtimes_here
 def test_deploying_leaves_the_network_as_it_was(name: str, network: nn.Module) -> None:
     before = {key: value.clone() for key, value in network.state_dict().items()}
     deploy(name, sorted(RUNTIMES[name].precisions)[0], network)
@@ -194,7 +198,47 @@ def test_both_exporters_make_files_that_answer_alike(network: nn.Module) -> None
 
 
 def test_onnxruntime_refuses_a_gpu_and_names_the_remedy() -> None:
-    assert "use runtime eager" in (RUNTIMES["onnxruntime"]().check("cuda") or "")
+    assert "or runtime eager" in (RUNTIMES["onnxruntime"]().check("cuda") or "")
+
+
+@pytest.mark.skipif(
+    RUNTIMES["compile"]().check("cpu") is not None, reason="no C++ compiler for torch.compile"
+)
+@pytest.mark.filterwarnings("ignore")  # what Inductor's own imports warn about
+def test_compiled_network_answers_as_the_network_and_ships_a_program(network: nn.Module) -> None:
+    deployed = deploy("compile", "fp32", network)
+    with torch.no_grad():
+        expected = network(inputs(16)[:8])
+    torch.testing.assert_close(deployed.run(inputs(16)[:8]), expected, rtol=1e-3, atol=1e-4)
+    deployed.bind(inputs(16)[:8])()
+    assert deployed.conditions["runtime"] == "compile"
+    assert deployed.conditions["mode"] == "default"
+    assert deployed.file == "model.pt2"
+
+
+def test_shipped_program_answers_for_any_batch_without_our_code(network: nn.Module) -> None:
+    program = torch.export.load(io.BytesIO(deploy("eager", "fp32", network).ship())).module()
+    for count in (1, 7):
+        with torch.no_grad():
+            torch.testing.assert_close(program(inputs(count)), network(inputs(count)))
+
+
+def test_network_that_branches_on_data_cannot_be_shipped_as_a_program() -> None:
+    deployed = RUNTIMES["eager"]().deploy(
+        _Branches().eval(), calibration=torch.ones(4, 4), precision="fp32", device="cpu", threads=1
+    )
+    with pytest.raises(DeploymentError, match=r"torch\.export failed: "):
+        deployed.ship()
+
+
+def test_cuda_graph_is_refused_on_a_cpu() -> None:
+    assert "runs on device cuda" in (RUNTIMES["cuda_graph"]().check("cpu") or "")
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_provider_must_fit_the_device(provider: str) -> None:
+    reason = RUNTIMES["onnxruntime"](provider=provider).check("cpu")
+    assert f"provider {provider} does not run on device 'cpu'" in (reason or "")
 
 
 class _Branches(nn.Module):

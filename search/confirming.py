@@ -1,0 +1,172 @@
+"""Members trained anew with further seeds: the jobs, and what follows from their results."""
+
+import random
+import statistics
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from rich.table import Table
+
+from objectives.units import format_quantity
+from search.errors import RunFailedError
+from search.evaluation import Confirm, Evaluation, Job
+from search.members import score_of
+from search.pareto import losses, non_dominated
+from search.store.store import Store
+from search.store.view import StudyView, TrialView
+
+
+class Confirmer:
+    """Asks for the trainings that are missing, in random order; keeps what comes back."""
+
+    def __init__(self, view: StudyView, store: Store, seeds: int, epochs: int, seed: int) -> None:
+        self.store = store
+        known = view.confirmations
+        jobs = [
+            Confirm(trial=member.number, candidate=member.candidate, seed=each, rung=epochs)
+            for member in view.members
+            for each in range(1, seeds + 1)
+            if each not in known.get(member.number, {})
+        ]
+        random.Random(seed).shuffle(jobs)
+        self.waiting: deque[Confirm] = deque(jobs)
+        self.retried: set[tuple[int, int]] = set()
+        self.failures: list[str] = []
+        self.busy_s = 0.0
+
+    def ask(self) -> Job | None:
+        """The next training."""
+        return self.waiting.popleft() if self.waiting else None
+
+    def tell(self, job: Job, evaluation: Evaluation) -> None:
+        """Keep a result; one whose worker died is tried once more."""
+        assert isinstance(job, Confirm), job
+        self.busy_s += sum(s for stage, s in evaluation.seconds.items() if stage != "wait")
+        place = (job.trial, job.seed)
+        if evaluation.status == "away":
+            raise RunFailedError(f"{evaluation.reason}; the same command goes on from here")
+        if evaluation.status == "lost" and place not in self.retried:
+            self.retried.add(place)
+            self.waiting.append(job)
+        elif evaluation.status == "confirmed":
+            self.store.add_confirmation(job.trial, job.seed, evaluation.measurements)
+        else:
+            self.failures.append(f"trial {job.trial}, seed {job.seed}: {evaluation.reason}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What is left of a member after it was trained anew."""
+
+    trial: int
+    seeds: int
+    found: float
+    """Score in the search, on the validation split."""
+    validation: float
+    """Mean of the same over the further seeds; `found` above it was luck."""
+    test: float
+    """Mean score on the test split over the further seeds."""
+    spread: float
+    """Standard deviation of it; 0 for one seed."""
+    costs: dict[str, tuple[float, float]]
+    """Objective -> (found, median of what was measured anew)."""
+    holds: bool
+    reason: str
+    """Why it does not hold; empty if it does."""
+
+
+def verdicts(view: StudyView) -> tuple[Verdict, ...]:
+    """One for each member that was trained anew, in the order of the front.
+
+    A member holds if it keeps the limits and no other one is at least as good in everything and
+    better in something, by mean test score and by costs as measured anew.
+    """
+    members = [member for member in view.members if view.confirmations.get(member.number)]
+    if not members:
+        return ()
+    names = [objective.name for objective in view.objectives]
+    means = np.array([[_mean(view, member, name) for name in names] for member in members])
+    points = losses(means, [objective.direction for objective in view.objectives])
+    kept = non_dominated(points)
+    found = []
+    for index, member in enumerate(members):
+        reason = _broken(view, member)
+        if not reason and not kept[index]:
+            better = (points <= points[index]).all(1) & (points < points[index]).any(1)
+            numbers = [members[other].number for other in np.flatnonzero(better)]
+            reason = f"trial {numbers[0]} is better in everything"
+        found.append(_verdict(view, member, reason))
+    return tuple(found)
+
+
+def _verdict(view: StudyView, member: TrialView, reason: str) -> Verdict:
+    score = score_of(view).name
+    rounds = view.confirmations[member.number]
+    tests = [found[score].value for found in rounds.values()]
+    return Verdict(
+        trial=member.number,
+        seeds=len(rounds),
+        found=member.measurements[score].value,
+        validation=statistics.mean(found["validation"].value for found in rounds.values()),
+        test=statistics.mean(tests),
+        spread=statistics.stdev(tests) if len(tests) > 1 else 0.0,
+        costs={
+            o.name: (member.measurements[o.name].value, _mean(view, member, o.name))
+            for o in view.objectives
+            if o.name != score
+        },
+        holds=not reason,
+        reason=reason,
+    )
+
+
+def _mean(view: StudyView, member: TrialView, name: str) -> float:
+    """Mean score, median cost over the further seeds."""
+    values = [found[name].value for found in view.confirmations[member.number].values()]
+    return statistics.mean(values) if name == score_of(view).name else statistics.median(values)
+
+
+def _broken(view: StudyView, member: TrialView) -> str:
+    """The first limit that it does not keep any more."""
+    for objective in view.objectives:
+        value, limit = _mean(view, member, objective.name), objective.limit
+        if limit is None:
+            continue
+        if value > limit if objective.direction == "minimize" else value < limit:
+            told, bound = (format_quantity(v, objective.unit) for v in (value, limit))
+            return f"{objective.name} {told} is beyond the limit {bound}"
+    return ""
+
+
+def verdict_table(view: StudyView, found: tuple[Verdict, ...]) -> Table:
+    """For the terminal: found and confirmed values side by side."""
+    score = score_of(view)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    columns = ("trial", f"{score.name} found", "anew", "test split")
+    for column in (*columns, *(o.name for o in view.objectives if o.name != score.name)):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for row in verdict_rows(view, found):
+        table.add_row(*row)
+    return table
+
+
+def verdict_rows(view: StudyView, found: tuple[Verdict, ...]) -> list[list[str]]:
+    """Cells of each verdict: trial, score found, anew, on the test split, costs, verdict."""
+    score = score_of(view)
+    units = {objective.name: objective.unit for objective in view.objectives}
+    rows = []
+    for verdict in found:
+        values = (verdict.found, verdict.validation, verdict.test)
+        told = [format_quantity(value, score.unit) for value in values]
+        spread = verdict.spread * (100 if score.unit == "ratio" else 1)
+        told[2] += f" ±{spread:.1f}" if verdict.seeds > 1 else ""
+        costs = [
+            format_quantity(again, units[name])
+            if again == first
+            else f"{format_quantity(first, units[name])} -> {format_quantity(again, units[name])}"
+            for name, (first, again) in verdict.costs.items()
+        ]
+        rows.append([str(verdict.trial), *told, *costs, verdict.reason or "holds"])
+    return rows
