@@ -39,14 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _confirm(options: argparse.Namespace) -> int:
-    from search.confirming import verdict_table, verdicts
+    from search.confirming import verdicts
     from search.errors import InputError
     from search.members import no_front_reason
     from search.session import Session
     from search.spec import read_study
     from search.store.failures import explained
     from search.store.view import view_of
-    from search.tables import console
+    from search.tables import console, verdict_table
 
     study = read_study(options.study, tuple(options.overrides))
     view = view_of(study.name, study.storage)

@@ -3,10 +3,10 @@
 import random
 import statistics
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from rich.table import Table
 
 from objectives.units import format_quantity
 from search.errors import RunFailedError
@@ -139,20 +139,7 @@ def _broken(view: StudyView, member: TrialView) -> str:
     return ""
 
 
-def verdict_table(view: StudyView, found: tuple[Verdict, ...]) -> Table:
-    """For the terminal: found and confirmed values side by side."""
-    score = score_of(view)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = ("trial", f"{score.name} found", "anew", "test split")
-    for column in (*columns, *(o.name for o in view.objectives if o.name != score.name)):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
-    for row in verdict_rows(view, found):
-        table.add_row(*row)
-    return table
-
-
-def verdict_rows(view: StudyView, found: tuple[Verdict, ...]) -> list[list[str]]:
+def verdict_rows(view: StudyView, found: Sequence[Verdict]) -> list[list[str]]:
     """Cells of each verdict: trial, score found, anew, on the test split, costs, verdict."""
     score = score_of(view)
     units = {objective.name: objective.unit for objective in view.objectives}

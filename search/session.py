@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from objectives.units import format_quantity
 from search.artifacts import Folder
-from search.confirming import Confirmer, verdict_table, verdicts
+from search.confirming import Confirmer, verdicts
 from search.errors import InputError, RunFailedError
 from search.evaluate import evaluate
 from search.executors.executor import Evaluate, Run
@@ -30,7 +30,7 @@ from search.store.optuna_study import OptunaStudy
 from search.store.store import Store
 from search.store.view import StudyView, chosen_options, read_view
 from search.study import StudySpec
-from search.tables import console, failure_lines, front_table, plan_lines
+from search.tables import console, failure_lines, front_table, plan_lines, verdict_table
 
 HEARTBEAT_S = 10.0
 PUBLISH_S = 60.0

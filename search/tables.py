@@ -9,6 +9,8 @@ from rich.table import Table
 
 from objectives.measurement import Measurement
 from objectives.units import format_quantity
+from search.confirming import Verdict, verdict_rows
+from search.members import score_of
 from search.store.view import StudyView, TrialView
 from spaces.candidate import Candidate
 
@@ -28,6 +30,19 @@ def front_table(view: StudyView, members: Sequence[TrialView]) -> Table:
     for trial in members:
         cells = [show(trial.measurements[o.name]) for o in view.objectives]
         table.add_row(str(trial.number), *cells, describe(trial.candidate, view.chosen))
+    return table
+
+
+def verdict_table(view: StudyView, found: Sequence[Verdict]) -> Table:
+    """Members trained anew: found and confirmed values side by side, and what follows."""
+    score = score_of(view)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    columns = ("trial", f"{score.name} found", "anew", "test split")
+    for column in (*columns, *(o.name for o in view.objectives if o.name != score.name)):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for row in verdict_rows(view, found):
+        table.add_row(*row)
     return table
 
 

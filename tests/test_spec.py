@@ -109,7 +109,7 @@ def test_good_file_is_read_in_every_detail(good: StudySpec) -> None:
         (1, 3),
         2,
     )
-    assert search.plan == 64
+    assert search.plan == 32
     assert search.reference == {"flops": "2M", "latency.big": "1 ms"}
     assert good.epochs == 3
     assert good.metric.name == "accuracy"
@@ -215,7 +215,9 @@ def test_definition_tells_another_question_from_another_budget(
 
 # --- mistakes in the file: place, key, value, remedy ---
 
-KNOWN_SECTIONS = "known: artifacts, executor, name, objectives, search, seed, space, storage"
+KNOWN_SECTIONS = (
+    "known: artifacts, confirm, executor, name, objectives, search, seed, space, storage"
+)
 
 MISTAKES = [
     # unknown keys, with the nearest known
@@ -551,7 +553,7 @@ def test_own_part_may_stand_beside_the_study_file(
         ("task=OWN:build", "is not a dataclass; its fields would be the options"),
         ("task={'OWN:Picky': {size: 4}}", "size must be odd"),
         ("task={'OWN:Picky': {size: '5'}}", "'5' must be a number, not text"),
-        ("targets.cpu.runtime=OWN:Net", "is not a runtime; known: eager, onnxruntime"),
+        ("targets.cpu.runtime=OWN:Net", "is not a runtime; known: compile, cuda_graph, eager, onnxruntime"),
         ("executor=OWN:Net", "is not an executor; known:"),
         ("search.sampler=OWN:Net", "is not a sampler; known:"),
         ("objectives=[accuracy, 'OWN:Net']", "is not an objective; known:"),

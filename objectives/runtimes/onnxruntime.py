@@ -46,9 +46,10 @@ class OnnxRuntime:
             return self._check_host(device)
         kind = device.partition(":")[0]
         if (kind == "cuda") != (self.provider != "cpu"):
+            remedy = "use runtime eager" if self.provider == "cpu" else "use provider cpu"
             return (
                 f"runtime onnxruntime with provider {self.provider} does not run on device "
-                f"{device!r}; use provider cpu on cpu, cuda or tensorrt on cuda, or runtime eager"
+                f"{device!r}; {remedy}, or provider cuda on device cuda"
             )
         return missing_device(device) or self._missing_provider()
 
