@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _confirm(options: argparse.Namespace) -> int:
-    from search.confirming import verdicts
+    from search.confirming import reasons, verdicts
     from search.errors import InputError
     from search.members import no_front_reason
     from search.session import Session
@@ -60,7 +60,10 @@ def _confirm(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([_row(verdict) for verdict in found], indent=2))
     else:
-        console().print(verdict_table(view, found))
+        screen = console()
+        screen.print(verdict_table(view, found))
+        for line in reasons(found):
+            screen.print(line, markup=False)
     return DONE if any(verdict.holds for verdict in found) else FAILED
 
 

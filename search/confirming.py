@@ -71,6 +71,8 @@ class Verdict:
     """Standard deviation of it; 0 for one seed."""
     costs: dict[str, tuple[float, float]]
     """Objective -> (found, median of what was measured anew)."""
+    doubtful: tuple[str, ...]
+    """Costs of which every value that was measured anew is flagged."""
     holds: bool
     reason: str
     """Why it does not hold; empty if it does."""
@@ -116,15 +118,25 @@ def _verdict(view: StudyView, member: TrialView, reason: str) -> Verdict:
             for o in view.objectives
             if o.name != score
         },
+        doubtful=_doubtful(view, member),
         holds=not reason,
         reason=reason,
     )
 
 
 def _mean(view: StudyView, member: TrialView, name: str) -> float:
-    """Mean score, median cost over the further seeds."""
-    values = [found[name].value for found in view.confirmations[member.number].values()]
-    return statistics.mean(values) if name == score_of(view).name else statistics.median(values)
+    """Mean score; of a cost the median of its least doubtful values."""
+    taken = [found[name] for found in view.confirmations[member.number].values()]
+    if name == score_of(view).name:
+        return statistics.mean(each.value for each in taken)
+    least = min(len(each.flags) for each in taken)
+    return statistics.median(each.value for each in taken if len(each.flags) == least)
+
+
+def _doubtful(view: StudyView, member: TrialView) -> tuple[str, ...]:
+    """Costs of which not one value could be taken without a doubt."""
+    rounds = view.confirmations[member.number].values()
+    return tuple(o.name for o in view.objectives if all(found[o.name].flags for found in rounds))
 
 
 def _broken(view: StudyView, member: TrialView) -> str:
@@ -137,6 +149,11 @@ def _broken(view: StudyView, member: TrialView) -> str:
             told, bound = (format_quantity(v, objective.unit) for v in (value, limit))
             return f"{objective.name} {told} is beyond the limit {bound}"
     return ""
+
+
+def reasons(found: Sequence[Verdict]) -> list[str]:
+    """Why members do not hold, one line each."""
+    return [f"trial {v.trial} does not hold: {v.reason}" for v in found if not v.holds]
 
 
 def verdict_rows(view: StudyView, found: Sequence[Verdict]) -> list[list[str]]:
@@ -153,7 +170,8 @@ def verdict_rows(view: StudyView, found: Sequence[Verdict]) -> list[list[str]]:
             format_quantity(again, units[name])
             if again == first
             else f"{format_quantity(first, units[name])} -> {format_quantity(again, units[name])}"
+            + (" !" if name in verdict.doubtful else "")
             for name, (first, again) in verdict.costs.items()
         ]
-        rows.append([str(verdict.trial), *told, *costs, verdict.reason or "holds"])
+        rows.append([str(verdict.trial), *told, *costs, "holds" if verdict.holds else "no"])
     return rows

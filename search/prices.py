@@ -6,6 +6,7 @@ from typing import Any
 
 from objectives.measurement import Measurement
 from objectives.timing import EARLY
+from search.drift import flagged, readings_of
 from search.errors import InputError
 from search.evaluation import Evaluation
 from search.store.lease import versions
@@ -25,6 +26,8 @@ class Prices:
         self.fresh = 0
         """Prices that were not known and had to be measured."""
         self.by_network: dict[str, Mapping[str, Measurement]] = dict(known.values())
+        self.readings = readings_of(self.by_network.values())
+        """Of the reference work beside every latency so far: the pace of the machine."""
         self.first_takes: dict[str, Evaluation] = {}
         """Deploy key -> the doubtful price of a network that is being taken again."""
 
@@ -33,38 +36,48 @@ class Prices:
         return self.by_recipe.get(recipe_key)
 
     def doubtful(self, evaluation: Evaluation) -> bool:
-        """Whether a fresh price is flagged and should be taken again, later; once a network."""
-        key = evaluation.deploy_key
-        flagged = any(m.flags for m in evaluation.measurements.values())
+        """Whether a fresh price is to be taken again, later; once a network.
+
+        It is if a value is flagged, or the machine was slower than usual; not if a limit is
+        clearly broken anyway.
+        """
+        key, costs = evaluation.deploy_key, evaluation.measurements
         if evaluation.status != "priced" or key in self.by_network or key in self.first_takes:
             return False
-        over = any(EARLY in m.flags for m in evaluation.measurements.values())
-        if flagged and not over:
-            self.first_takes[key] = evaluation
-        return flagged and not over
+        self.readings += readings_of([costs])
+        flags = [flag for m in flagged(costs, self.readings).values() for flag in m.flags]
+        if not flags or EARLY in flags:
+            return False
+        self.first_takes[key] = evaluation
+        return True
 
     def settle(self, recipe_key: str, evaluation: Evaluation) -> Evaluation:
         """The evaluation with the first price of its network, which may be an earlier one.
 
         Of a price that was taken twice, each cost has the take with fewer flags.
         """
-        first = self.first_takes.get(evaluation.deploy_key)
+        first = self.first_takes.pop(evaluation.deploy_key, None)
         if first is not None and evaluation.deploy_key not in self.by_network:
             evaluation = dataclasses.replace(
-                evaluation, measurements=_less_doubtful(first, evaluation)
+                evaluation, measurements=self._less_doubtful(first, evaluation)
             )
         self.fresh += recipe_key not in self.by_recipe
         costs = self.by_network.setdefault(evaluation.deploy_key, evaluation.measurements)
         self.by_recipe.setdefault(recipe_key, (evaluation.deploy_key, costs))
         return dataclasses.replace(evaluation, measurements=costs)
 
-
-def _less_doubtful(first: Evaluation, second: Evaluation) -> Mapping[str, Measurement]:
-    """Cost by cost the measurement with fewer flags; of equals the second."""
-    return {
-        name: min(measured, first.measurements[name], key=lambda m: len(m.flags))
-        for name, measured in second.measurements.items()
-    }
+    def _less_doubtful(self, first: Evaluation, second: Evaluation) -> Mapping[str, Measurement]:
+        """Cost by cost the measurement with fewer flags; of equals the second."""
+        self.readings += readings_of([second.measurements])
+        takes = [flagged(each.measurements, self.readings) for each in (second, first)]
+        return {
+            name: min(
+                (second.measurements[name], len(takes[0][name].flags)),
+                (first.measurements[name], len(takes[1][name].flags)),
+                key=lambda take: take[1],
+            )[0]
+            for name in second.measurements
+        }
 
 
 def price_key(study: StudySpec, from_run: int | None = None) -> str:

@@ -83,6 +83,7 @@ def page(view: "StudyView") -> str:
             "</div><h2>What was spent, and what was saved</h2>",
             _spent(view),
             "<h2>How the costs were measured</h2>",
+            _timings(view),
             _conditions(view),
             # figures are drawn while the page is still short: fit them once it stands
             "<script>window.dispatchEvent(new Event('resize'))</script>",
@@ -163,7 +164,7 @@ def _front_table(view: "StudyView") -> str:
 
 def _confirmed(view: "StudyView") -> str:
     """Members trained anew with further seeds, if they were."""
-    from search.confirming import verdict_rows, verdicts
+    from search.confirming import reasons, verdict_rows, verdicts
     from search.members import score_of
 
     found = verdicts(view)
@@ -183,7 +184,9 @@ def _confirmed(view: "StudyView") -> str:
         "<h2>Which members hold</h2><div class=wide><table><caption>Trained anew with "
         f"{max(verdict.seeds for verdict in found)} further seeds: mean score on the validation "
         "split and, with standard deviation, on the test split, which the search never saw; "
-        f"costs as found and as measured anew.</caption><tr>{head}<th>{rows}</table></div>"
+        "costs as found and as measured anew ('!': each value is to be doubted).</caption>"
+        f"<tr>{head}<th>{rows}</table></div>"
+        + "".join(f"<p>{html.escape(line)}</p>" for line in reasons(found))
     )
 
 
@@ -232,6 +235,31 @@ def _spent_row(status: str, trials: "list[TrialView]") -> str:
     reason = html.escape(trials[-1].reason)
     return (
         f"<tr><td>{status}<td class=number>{len(trials)}<td class=number>{seconds:.1f}<td>{reason}"
+    )
+
+
+def _timings(view: "StudyView") -> str:
+    """What a median does not say: percentiles, throughput, first call, and why to doubt it."""
+    from objectives.units import format_quantity
+
+    rows = []
+    for trial in view.members:
+        for name, measured in trial.measurements.items():
+            told = measured.details
+            if "p50" not in told:
+                continue
+            shown = [measured.value, *(told[key] for key in ("p50", "p90", "p99", "first_ms"))]
+            cells = [str(trial.number), name, *(format_quantity(v, "ms") for v in shown)]
+            cells.append(f"{told['per_second']:,.0f}")
+            numbers = "".join(f"<td class=number>{html.escape(cell)}" for cell in cells)
+            rows.append(f"<tr>{numbers}<td>{html.escape('; '.join(measured.flags))}")
+    if not rows:
+        return ""
+    heads = ("trial", "objective", "value", "p50", "p90", "p99", "first call", "inputs a second")
+    head = "".join(f"<th class=number>{each}" for each in heads)
+    return (
+        "<div class=wide><table><caption>The value is the median of block medians; percentiles "
+        f"are those of all samples.</caption><tr>{head}<th>doubts{''.join(rows)}</table></div>"
     )
 
 

@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from objectives.units import format_quantity
 from search.artifacts import Folder
-from search.confirming import Confirmer, verdicts
+from search.confirming import Confirmer, reasons, verdicts
 from search.errors import InputError, RunFailedError
 from search.evaluate import evaluate
 from search.executors.executor import Evaluate, Run
@@ -206,6 +206,8 @@ class Session:
         if found := verdicts(view):
             screen.print("trained anew and scored on the test split:", markup=False)
             screen.print(verdict_table(view, found))
+            for line in reasons(found):
+                screen.print(line, markup=False)
         screen.print(f"report: {report_path(self.study.name)}", markup=False)
 
     @property

@@ -40,7 +40,7 @@ def verdict_table(view: StudyView, found: Sequence[Verdict]) -> Table:
     columns = ("trial", f"{score.name} found", "anew", "test split")
     for column in (*columns, *(o.name for o in view.objectives if o.name != score.name)):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
+    table.add_column("", no_wrap=True)
     for row in verdict_rows(view, found):
         table.add_row(*row)
     return table

@@ -13,7 +13,7 @@ from views import measurement, objectives, study, trial
 from objectives.measurement import Measurement
 from search import confirm, report, run
 from search.commands import BAD_INPUT, DONE
-from search.confirming import Confirmer, verdict_rows, verdicts
+from search.confirming import Confirmer, reasons, verdict_rows, verdicts
 from search.errors import RunFailedError
 from search.evaluation import Confirm, Evaluation
 from search.store.view import StudyView, view_of
@@ -77,8 +77,26 @@ def test_member_beyond_a_limit_does_not_hold() -> None:
 def test_rows_show_found_and_anew_side_by_side() -> None:
     rows = verdict_rows(view(), verdicts(view()))
     assert rows[0][:4] == ["3", "95.00%", "93.00%", "92.00% ±2.0"]
-    assert rows[0][4:] == ["10.0 kFLOPs", "200 us -> 220 us", "trial 5 is better in everything"]
+    assert rows[0][4:] == ["10.0 kFLOPs", "200 us -> 220 us", "no"]
     assert rows[1][-1] == "holds"
+    assert reasons(verdicts(view())) == ["trial 3 does not hold: trial 5 is better in everything"]
+
+
+def test_cost_is_the_median_of_its_least_doubtful_values() -> None:
+    seen = view()
+    rounds = {seed: dict(found) for seed, found in seen.confirmations[3].items()}
+    for seed, flags in ((1, ("slow",)), (2, ("slow", "wide"))):
+        rounds[seed]["latency"] = dataclasses.replace(rounds[seed]["latency"], flags=flags)
+    first, _ = verdicts(dataclasses.replace(seen, confirmations={**seen.confirmations, 3: rounds}))
+    assert first.costs["latency"] == (0.2, 0.22)
+    assert first.doubtful == ()
+    rounds[3]["latency"] = dataclasses.replace(rounds[3]["latency"], flags=("slow",))
+    first, _ = verdicts(dataclasses.replace(seen, confirmations={**seen.confirmations, 3: rounds}))
+    assert first.costs["latency"] == (0.2, pytest.approx(0.21))
+    assert first.doubtful == ("latency",)
+    shown = dataclasses.replace(seen, confirmations={3: rounds})
+    [row] = verdict_rows(shown, verdicts(shown))
+    assert row[-2] == "200 us -> 210 us !"
 
 
 def test_study_that_was_not_confirmed_has_no_verdicts() -> None:

@@ -20,13 +20,15 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from conftest import SMALL, Command
 from postgres_server import Server
-from sqlalchemy import Engine, create_engine, event, inspect, text
+from sqlalchemy import Engine, create_engine, event, inspect, select, text
 
 from search import front, run
 from search.errors import InputError
 from search.session import Session
 from search.store import schema
 from search.store.database import HEAD, OPEN_TIMEOUT_S, migrate, open_database
+from search.store.rows import measurements_of
+from search.store.store import Store
 from search.store.view import view_of
 
 ROOT = Path(__file__).parent.parent
@@ -406,6 +408,33 @@ def test_no_key_of_ours_leads_into_a_table_of_optuna() -> None:
         for key in table.foreign_keys
     }
     assert all(name.startswith("paretune_") for name in targets)
+
+
+def test_measurements_of_the_first_schema_have_no_details(engine: Engine) -> None:
+    rows = """
+        INSERT INTO paretune_studies (name, definition, objectives, created_at)
+            VALUES ('old', '{}', '[]', 0);
+        INSERT INTO paretune_runs (id, study, spec, versions, price_key, host, pid, started_at,
+            heartbeat_at, busy_s, workers) VALUES (1, 'old', '{}', '{}', 'k', 'h', 1, 0, 0, 0, 1);
+        INSERT INTO paretune_candidates (key, train_key, recipe_key, data)
+            VALUES ('c', 't', 'r', '{"architecture": {"convnet": {}}, "training": {},
+            "augmentation": {}, "compression": []}');
+        INSERT INTO paretune_evaluations (id, study, trial, candidate, run, rung, status, reason,
+            seconds, at) VALUES (1, 'old', 0, 'c', 1, 0, 'priced', '', '{}', 0);
+        INSERT INTO paretune_conditions (key, data) VALUES ('x', '{}');
+        INSERT INTO paretune_measurements (evaluation, objective, value, unit, low, high, samples,
+            flags, conditions) VALUES (1, 'latency', 0.5, 'ms', 0.4, 0.6, '[0.5]', '[]', 'x')
+    """
+    with engine.begin() as connection:
+        migrate(connection, "0001")
+        for statement in rows.split(";"):
+            connection.exec_driver_sql(statement)
+    open_database(url_of(engine), create=True).dispose()
+    with engine.connect() as connection:
+        [found] = measurements_of(connection, select(schema.evaluations.c.id)).values()
+    assert found["latency"].details == {}
+    assert (found["latency"].value, found["latency"].samples) == (0.5, (0.5,))
+    assert Store(engine, "old").confirmations() == {}
 
 
 def test_migration_that_is_cut_off_is_done_again_as_a_whole(engine: Engine) -> None:

@@ -64,12 +64,12 @@ def _create_tables(engine: Engine) -> None:
         raise
 
 
-def migrate(connection: Connection) -> None:
-    """Bring our tables to `HEAD`, all of them or none; Optuna's are not touched."""
-    if _version(connection) == HEAD:
+def migrate(connection: Connection, version: str = HEAD) -> None:
+    """Bring our tables up to `version`, all of them or none; Optuna's are not touched."""
+    if _version(connection) == version:
         return
     _lock(connection)
-    if _version(connection) == HEAD:  # by somebody else in the meantime
+    if _version(connection) == version:  # by somebody else in the meantime
         return
     from alembic import command
     from alembic.config import Config
@@ -78,7 +78,7 @@ def migrate(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, version)
 
 
 def _lock(connection: Connection) -> None:

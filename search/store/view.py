@@ -9,6 +9,7 @@ from sqlalchemy import Engine, select
 
 from objectives.measurement import Direction, Measurement
 from search.address import read_study_address
+from search.drift import flagged, readings_of
 from search.errors import InputError, nearest
 from search.evaluation import Status
 from search.pareto import Array, Scale
@@ -138,21 +139,28 @@ def read_view(engine: Engine, name: str) -> StudyView:
         fronts = _fronts(engine, name)
     store = Store(engine, name)
     stored = store.trials()
+    confirmations = store.confirmations()
+    taken = [e.measurements for trial in stored for e in trial.evaluations]
+    taken += [found for rounds in confirmations.values() for found in rounds.values()]
+    readings = readings_of(taken)
     return StudyView(
         name=name,
         created_at=row.created_at,
         objectives=tuple(ObjectiveView(**objective) for objective in row.objectives),
         scale=Scale(**row.scale) if row.scale else None,
         plan=row.plan or {},
-        trials=tuple(_trial(trial) for trial in stored if trial.repeats is None),
+        trials=tuple(_trial(trial, readings) for trial in stored if trial.repeats is None),
         num_repeats=sum(trial.repeats is not None for trial in stored),
         fronts=fronts,
         runs=run_rows,
-        confirmations=store.confirmations(),
+        confirmations={
+            trial: {seed: flagged(found, readings) for seed, found in rounds.items()}
+            for trial, rounds in confirmations.items()
+        },
     )
 
 
-def _trial(stored: Any) -> TrialView:
+def _trial(stored: Any, readings: list[float]) -> TrialView:
     evaluations = stored.evaluations
     last = evaluations[-1] if evaluations else None
     scores = [
@@ -169,7 +177,9 @@ def _trial(stored: Any) -> TrialView:
         candidate=stored.candidate,
         status=last.status if last else "priced",
         reason=last.reason if last else "",
-        measurements={k: m for e in evaluations for k, m in e.measurements.items()},
+        measurements=flagged(
+            {k: m for e in evaluations for k, m in e.measurements.items()}, readings
+        ),
         curve=tuple(scores),
         seconds=seconds,
     )
