@@ -5,6 +5,8 @@ scores are made up; like real ones they depend on the choices alone, and pruning
 leaves the network as it was, so that two recipes can be one network.
 """
 
+import dataclasses
+
 from objectives.measurement import exact, proportion
 from search.evaluation import Evaluation, Job, Price, Train
 from spaces.candidate import Candidate, digest
@@ -103,3 +105,21 @@ def noted(job: Job) -> Evaluation:
         with open("priced.txt", "a") as file:
             file.write(f"{digest(recipe)}\n")
     return plain(job)
+
+
+def doubtful(job: Job) -> Evaluation:
+    """As `plain`; a latency is twice as long and flagged until it is taken again."""
+    answer = plain(job)
+    if not isinstance(job, Price) or job.again:
+        return answer
+    latency = answer.measurements["latency"]
+    flagged = dataclasses.replace(latency, value=2 * latency.value, flags=("noisy",))
+    return dataclasses.replace(answer, measurements={**answer.measurements, "latency": flagged})
+
+
+def away(job: Job) -> Evaluation:
+    """The target answers no question after the plan."""
+    answer = plain(job)
+    if not isinstance(job, Price) or job.trial is None:
+        return answer
+    return dataclasses.replace(answer, status="away", reason="ssh://board: no answer")

@@ -7,6 +7,10 @@ import pytest
 import torch
 
 from objectives.device import MACHINE, Turnstile
+from objectives.energy import energy_counter
+from objectives.runtimes import Runtime
+from objectives.runtimes.compile import Compile
+from objectives.runtimes.cuda_graph import CudaGraph
 from objectives.runtimes.eager import Eager
 from objectives.target import Target
 from objectives.timing import TimingPlan, time_calls
@@ -43,3 +47,34 @@ def test_candidate_is_trained_and_priced_on_a_gpu(small: Path) -> None:
     job = Train(trial=0, candidate=candidate, until_epoch=2, checkpoint=None)
     trained = evaluate(job, study, "cuda", 1)
     assert trained.status == "done", trained.reason
+
+
+@pytest.mark.parametrize("runtime", [Compile(), CudaGraph()])
+def test_other_runtimes_answer_as_the_network_on_a_gpu(runtime: Runtime) -> None:
+    network = ConvNet(depth=2, width=16).build((3, 32, 32), 10).eval()
+    inputs = torch.randn(8, 3, 32, 32)
+    deployment = runtime.deploy(
+        network, calibration=inputs, precision="fp32", device="cuda", threads=1
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(deployment.run(inputs), network(inputs), rtol=1e-2, atol=1e-2)
+    deployment.bind(inputs[:1])()
+
+
+def test_graph_gives_each_input_its_own_answer() -> None:
+    network = ConvNet(depth=1, width=16).build((3, 32, 32), 10).eval()
+    deployment = CudaGraph().deploy(
+        network, calibration=torch.randn(2, 3, 32, 32), precision="fp32", device="cuda", threads=1
+    )
+    first, second = torch.randn(2, 1, 3, 32, 32)
+    assert not torch.allclose(deployment.run(first), deployment.run(second))
+
+
+def test_energy_counter_of_a_gpu_rises() -> None:
+    counter = energy_counter("cuda")
+    before = counter()
+    busy = torch.randn(2048, 2048, device="cuda")
+    for _ in range(2000):
+        busy = torch.tanh(busy @ busy)
+    torch.cuda.synchronize()
+    assert counter() > before

@@ -14,6 +14,7 @@ import replay_answers
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 
+from search.errors import RunFailedError
 from search.evaluation import Job, Price, Train
 from search.executors.process import lost
 from search.loop import Loop
@@ -659,3 +660,29 @@ def test_only_members_of_the_front_keep_their_checkpoint_and_weights(small: Path
     }
     assert ledger.files(Path("small.artifacts")) == {artifact for _, artifact, _, _ in rows}
     assert session.state.counts["done"] > len(session.state.front)
+
+
+def test_doubtful_price_is_taken_again_and_only_the_sound_one_is_stored(small: Path) -> None:
+    session = searched(small, answers="doubtful")
+    plainly = searched(small, "name=plainly", answers="plain")
+    for each in (session, plainly):
+        assert each.state.counts["failed"] == 0
+    found, expected = (
+        {
+            number: trial.evaluations[0].measurements["latency"]
+            for number, trial in enumerate(each.store.trials())
+            if trial.repeats is None
+        }
+        for each in (session, plainly)
+    )
+    assert found == expected
+    assert all(measured.flags == () for measured in found.values())
+
+
+def test_target_that_does_not_answer_ends_the_run_which_goes_on_later(small: Path) -> None:
+    with pytest.raises(RunFailedError, match="no answer; the same command goes on from here"):
+        searched(small, answers="away")
+    session = searched(small)
+    assert session.outcome == "done"
+    assert session.state.counts["failed"] == 0
+    assert session.state.trials == 4

@@ -553,7 +553,10 @@ def test_own_part_may_stand_beside_the_study_file(
         ("task=OWN:build", "is not a dataclass; its fields would be the options"),
         ("task={'OWN:Picky': {size: 4}}", "size must be odd"),
         ("task={'OWN:Picky': {size: '5'}}", "'5' must be a number, not text"),
-        ("targets.cpu.runtime=OWN:Net", "is not a runtime; known: compile, cuda_graph, eager, onnxruntime"),
+        (
+            "targets.cpu.runtime=OWN:Net",
+            "is not a runtime; known: compile, cuda_graph, eager, onnxruntime",
+        ),
         ("executor=OWN:Net", "is not an executor; known:"),
         ("search.sampler=OWN:Net", "is not a sampler; known:"),
         ("objectives=[accuracy, 'OWN:Net']", "is not an objective; known:"),

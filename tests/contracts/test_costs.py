@@ -15,6 +15,8 @@ from objectives.target import Target
 from objectives.units import parse_quantity
 
 every_cost = pytest.mark.parametrize("name", COSTS)
+measured_here = pytest.mark.parametrize("name", sorted(COSTS.keys() - {"energy"}))
+"""Energy needs a counter, which most virtual machines lack; `test_energy.py` brings one."""
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +58,7 @@ def cost(name: str) -> Cost:
     return COSTS[name](**options, **({"max_s": 0.02} if "max_s" in fields else {}))
 
 
-@every_cost
+@measured_here
 def test_measurement_is_positive_inside_its_interval_and_in_the_unit_of_the_cost(
     name: str,
 ) -> None:
@@ -65,14 +67,14 @@ def test_measurement_is_positive_inside_its_interval_and_in_the_unit_of_the_cost
     assert 0 < measured.low <= measured.value <= measured.high
 
 
-@every_cost
+@measured_here
 def test_cost_that_is_counted_does_not_depend_on_the_weights(name: str) -> None:
     first, other = (cost(name).measure(subject(name, network(seed))) for seed in (0, 1))
     if not first.samples:
         assert first.value == first.low == first.high == other.value
 
 
-@every_cost
+@measured_here
 def test_larger_network_costs_more_if_counted(name: str) -> None:
     larger = nn.Sequential(nn.Flatten(), nn.Linear(8, 600), nn.ReLU(), nn.Linear(600, 3)).eval()
     small, large = (cost(name).measure(subject(name, net)) for net in (None, larger))
@@ -185,7 +187,9 @@ def test_latency_rotates_through_different_batches_of_real_inputs(batch: int) ->
     )
     Latency(target="box", max_s=0.01).measure(measured_on)
     real = {tuple(row.flatten().tolist()) for row in measured_on.inputs}
-    assert len(bound) == len(measured_on.inputs)
+    # a noisy value is taken twice, with calls of its own
+    assert len(bound) in (len(measured_on.inputs), 2 * len(measured_on.inputs))
+    del bound[len(measured_on.inputs) :]
     assert {tuple(batch_.shape) for batch_ in bound} == {(batch, 2, 4)}
     assert {tuple(row.flatten().tolist()) for rows in bound for row in rows} == real
     assert len({tuple(rows[0].flatten().tolist()) for rows in bound}) == len(bound)
