@@ -1,5 +1,7 @@
 """A target: a device with a deployment recipe."""
 
+import time
+
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
@@ -30,8 +32,10 @@ class Target:
 
     @property
     def clock(self) -> Clock:
-        """CPU time where one thread computes, which does not count waiting; else wall time."""
-        return "wall" if self.device.startswith("cuda") or self.threads > 1 else "cpu"
+        """CPU time where one thread computes and the system counts it, else wall time."""
+        counted = hasattr(time, "thread_time_ns")
+        several = self.device.startswith("cuda") or self.threads > 1
+        return "cpu" if counted and not several else "wall"
 
     def description(self) -> dict[str, Condition]:
         """What identifies the device in a measurement's conditions."""

@@ -78,6 +78,7 @@ def page(view: "StudyView") -> str:
             "<h2>The front</h2>",
             _front_table(view),
             _confirmed(view),
+            _compressed(view),
             "<h2>Figures</h2><div class=figures>",
             *(_figure(figure) for figure in figures),
             "</div><h2>What was spent, and what was saved</h2>",
@@ -187,6 +188,31 @@ def _confirmed(view: "StudyView") -> str:
         "costs as found and as measured anew ('!': each value is to be doubted).</caption>"
         f"<tr>{head}<th>{rows}</table></div>"
         + "".join(f"<p>{html.escape(line)}</p>" for line in reasons(found))
+    )
+
+
+def _compressed(view: "StudyView") -> str:
+    """What compression gave the members: by FLOPs, and by the clock."""
+    from search.origins import speed_ups
+    from search.tables import describe
+
+    found = speed_ups(view)
+    if not found:
+        return ""
+    steps = {t.number: describe(t.candidate, view.chosen).partition("; ")[2] for t in view.members}
+    latencies = sorted({name for each in found for name in each.measured})
+    head = "".join(f"<th class=number>{html.escape(name)}, measured" for name in latencies)
+    rows = []
+    for each in found:
+        ratios = [each.by_flops, *(each.measured.get(name) for name in latencies)]
+        cells = ["-" if ratio is None else f"{ratio:.2f} x" for ratio in ratios]
+        numbers = "".join(f"<td class=number>{cell}" for cell in (each.trial, *cells))
+        rows.append(f"<tr>{numbers}<td><code>{html.escape(steps[each.trial])}</code>")
+    return (
+        "<h2>What compression gave</h2><div class=wide><table><caption>Each member beside the "
+        "same network uncompressed: how much faster FLOPs promise it to be, and how much faster it is. "
+        "int8 changes no FLOPs.</caption><tr><th class=number>trial<th class=number>by FLOPs"
+        f"{head}<th>compression{''.join(rows)}</table></div>"
     )
 
 

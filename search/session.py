@@ -16,6 +16,7 @@ from search.evaluate import evaluate
 from search.executors.executor import Evaluate, Run
 from search.loop import Loop
 from search.members import best, knee_of, no_front_reason
+from search.origins import OriginPricer
 from search.pareto import Scale
 from search.plan import Planner, make_plan
 from search.prices import Prices, check_conditions, known_prices, price_key
@@ -186,6 +187,10 @@ class Session:
 
     def conclude(self, *, show: bool = True) -> None:
         """Write the report, attach it for the dashboard, print the front."""
+        if self.outcome != "interrupted":
+            members = read_view(self.store.engine, self.study.name).members
+            pricer = OriginPricer(self.study, self.store, self.prices, members)
+            self.run_jobs(pricer.ask, pricer.tell)
         view = self.publish()
         if not show:
             return

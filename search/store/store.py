@@ -280,6 +280,20 @@ class Store:
             prices.setdefault(row.recipe_key, (row.deploy_key, costs))
         return prices
 
+    def priced(self) -> list[tuple[Candidate, dict[str, Measurement]]]:
+        """(candidate, costs) of every price of the study, those of its plan included."""
+        evaluations, candidates = schema.evaluations, schema.candidates
+        query = (
+            select(evaluations.c.id, candidates.c.data)
+            .join(candidates, candidates.c.key == evaluations.c.candidate)
+            .where(evaluations.c.study == self.study, evaluations.c.rung == 0)
+            .order_by(evaluations.c.id)
+        )
+        with self.engine.connect() as connection:
+            rows = connection.execute(query).all()
+            measured = measurements_of(connection, query.with_only_columns(evaluations.c.id))
+        return [(Candidate.from_dict(r.data), measured[r.id]) for r in rows if r.id in measured]
+
     def num_trials(self) -> int:
         """One more than the highest trial number of the study."""
         numbers = select(func.max(schema.trials.c.number)).where(

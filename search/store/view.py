@@ -72,6 +72,13 @@ class StudyView:
     )
     """Trial -> seed -> objective -> what a training anew was worth; scores of the test split."""
 
+    prices: Mapping[str, Mapping[str, Measurement]] = field(default_factory=dict)
+    """Recipe (see `recipe`) -> costs, of every candidate of the study that was priced."""
+
+    def price_of(self, candidate: Candidate) -> Mapping[str, Measurement] | None:
+        """Costs of a candidate, whatever its training, if its recipe was priced."""
+        return self.prices.get(recipe(candidate))
+
     @property
     def chosen(self) -> frozenset[str]:
         """Options that the study file mentions; see `chosen_options`."""
@@ -102,6 +109,11 @@ class StudyView:
                 f"{name!r} is not measured by study {self.name!r}; {nearest(name, known)}"
             )
         return known[name]
+
+
+def recipe(candidate: Candidate) -> str:
+    """What costs depend on within one study: architecture and compression."""
+    return candidate.recipe_key("")
 
 
 def chosen_options(raw: Mapping[str, Any]) -> frozenset[str]:
@@ -142,7 +154,8 @@ def read_view(engine: Engine, name: str) -> StudyView:
     confirmations = store.confirmations()
     taken = [e.measurements for trial in stored for e in trial.evaluations]
     taken += [found for rounds in confirmations.values() for found in rounds.values()]
-    readings = readings_of(taken)
+    priced = store.priced()
+    readings = readings_of([*taken, *(costs for _, costs in priced)])
     return StudyView(
         name=name,
         created_at=row.created_at,
@@ -153,6 +166,7 @@ def read_view(engine: Engine, name: str) -> StudyView:
         num_repeats=sum(trial.repeats is not None for trial in stored),
         fronts=fronts,
         runs=run_rows,
+        prices={recipe(each): flagged(costs, readings) for each, costs in priced},
         confirmations={
             trial: {seed: flagged(found, readings) for seed, found in rounds.items()}
             for trial, rounds in confirmations.items()
