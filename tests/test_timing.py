@@ -13,6 +13,7 @@ import pytest
 
 from objectives.agent import MAX_BLOCKS, MIN_BLOCKS, percentiles, reference_call, time_blocks
 from objectives.device import Turnstile
+from objectives.target import Target
 from objectives.timing import TimingPlan, measurement, time_calls
 
 
@@ -150,3 +151,12 @@ def test_device_is_quiet_during_calls_and_free_after(turnstile: Turnstile, tmp_p
     time_calls([lambda: seen.add(room_is_free())], TimingPlan(clock="wall", max_s=0.01), turnstile)
     assert seen == {False}
     assert room_is_free()
+
+
+def test_target_takes_the_wall_clock_where_the_system_counts_no_cpu_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Target().clock == "cpu"
+    assert Target(threads=2).clock == "wall"
+    monkeypatch.delattr(time, "thread_time_ns")
+    assert Target().clock == "wall"
