@@ -13,8 +13,6 @@ from search.commands import DONE, guarded
 if TYPE_CHECKING:
     from search.store.view import StudyView, TrialView
 
-STYLE = Path(__file__).with_suffix(".css")
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and write; returns the exit code."""
@@ -50,24 +48,15 @@ def write_report(view: "StudyView", path: Path) -> None:
     Raises:
         InputError: the folder cannot be written.
     """
-    from search.errors import InputError
+    from search.page import write_page
 
-    aside = path.with_suffix(".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(page(view), encoding="utf-8")
-        aside.replace(path)
-    except OSError as error:
-        raise InputError(
-            f"report {path}: cannot be written: {error.strerror}; use --to"
-        ) from error
+    write_page(page(view), path, place="report", remedy="; use --to")
 
 
 def page(view: "StudyView") -> str:
     """The report as HTML: answer, front, figures, what was spent and saved; opens offline."""
-    from plotly.offline import get_plotlyjs
-
     from search.figures import curves_figure, front_figures, hypervolume_figure
+    from search.page import drawn, framed
 
     figures = [*front_figures(view), hypervolume_figure(view), curves_figure(view)]
     body = "\n".join(
@@ -80,22 +69,15 @@ def page(view: "StudyView") -> str:
             _confirmed(view),
             _compressed(view),
             "<h2>Figures</h2><div class=figures>",
-            *(_figure(figure) for figure in figures),
+            *(drawn(figure) for figure in figures),
             "</div><h2>What was spent, and what was saved</h2>",
             _spent(view),
             "<h2>How the costs were measured</h2>",
             _timings(view),
             _conditions(view),
-            # figures are drawn while the page is still short: fit them once it stands
-            "<script>window.dispatchEvent(new Event('resize'))</script>",
         ]
     )
-    title = html.escape(view.name)
-    return (
-        f'<!doctype html><html lang=en><meta charset="utf-8"><title>{title}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLE.read_text()}</style><script>{get_plotlyjs()}</script><body>{body}</body></html>"
-    )
+    return framed(view.name, body)
 
 
 def _when(view: "StudyView") -> str:
@@ -210,32 +192,11 @@ def _compressed(view: "StudyView") -> str:
         rows.append(f"<tr>{numbers}<td><code>{html.escape(steps[each.trial])}</code>")
     return (
         "<h2>What compression gave</h2><div class=wide><table><caption>Each member beside the "
-        "same network uncompressed: how much faster FLOPs promise it to be, and how much faster it is. "
-        "int8 changes no FLOPs.</caption><tr><th class=number>trial<th class=number>by FLOPs"
+        "same network uncompressed: how much faster FLOPs promise it to be, and how much faster "
+        "it is. int8 changes no FLOPs.</caption>"
+        "<tr><th class=number>trial<th class=number>by FLOPs"
         f"{head}<th>compression{''.join(rows)}</table></div>"
     )
-
-
-def _figure(figure: object) -> str:
-    import plotly.graph_objects as go
-
-    assert isinstance(figure, go.Figure)
-    figure.update_layout(
-        template="none",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": "#7a8594", "size": 12},
-        margin={"l": 64, "r": 16, "t": 48, "b": 56},
-    )
-    figure.update_xaxes(gridcolor="rgba(128,140,155,.25)", zeroline=False)
-    figure.update_yaxes(gridcolor="rgba(128,140,155,.25)", zeroline=False)
-    # plotly's to_html is untyped
-    drawn: str = figure.to_html(
-        full_html=False,
-        include_plotlyjs=False,
-        config={"displayModeBar": False, "responsive": True},
-    )
-    return f"<div>{drawn}</div>"
 
 
 def _spent(view: "StudyView") -> str:

@@ -46,6 +46,16 @@ def verdict_table(view: StudyView, found: Sequence[Verdict]) -> Table:
     return table
 
 
+def plain_table(heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> Table:
+    """Cells as they are, none cut: `texts` columns to the left, the numbers after them right."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, head in enumerate(heads):
+        table.add_column(head, justify="left" if index < texts else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
 def show(measurement: Measurement) -> str:
     """Value with half width of its interval where it has one; `!` where it is flagged."""
     text = format_quantity(measurement.value, measurement.unit)

@@ -28,7 +28,7 @@ FENCES = {
     ),
     "sqlalchemy": ("search.store.",),
     "alembic": ("search.store.",),
-    "plotly": ("search.figures", "search.report"),
+    "plotly": ("search.analysis.figure", "search.figures", "search.page"),
     "ray": ("search.executors.ray_tune",),
     "moocore": ("search.pareto",),
     "rich": ("search.tables",),

@@ -1,0 +1,1 @@
+"""Where a network's computation goes: what is analyzed, what is found, and how it is told."""
