@@ -40,8 +40,9 @@ def time_calls(
 ) -> Measurement:
     """Milliseconds of one call; `calls` are taken in turn (rotating inputs).
 
-    The value is the median of block medians. On the `cpu` clock (one-thread targets) it is the
-    thread's CPU time, which does not count waiting for a core; on `wall` what a stopwatch shows.
+    On the `cpu` clock (one-thread targets) the value is the thread's CPU time, which does not
+    count waiting for a core, of an undisturbed call: the 5th percentile of all samples. On `wall`
+    it is what a stopwatch shows: the median of block medians.
     """
     timed = time_blocks(
         calls,
@@ -63,8 +64,7 @@ def measurement(timed: Mapping[str, Any], plan: TimingPlan) -> Measurement:
     the calls ran undisturbed (wall time within 2% of CPU time); the reference changed its speed
     meanwhile.
     """
-    medians = timed["medians"]
-    value, low, high = block_interval(medians, VISIT_SPREAD)
+    value, low, high = block_interval(timed["blocks"], VISIT_SPREAD, timed["value"])
     details = {
         key: timed[key]
         for key in ("p50", "p90", "p99", "first_ms", "undisturbed", "reference_ms")
@@ -75,7 +75,7 @@ def measurement(timed: Mapping[str, Any], plan: TimingPlan) -> Measurement:
         unit="ms",
         low=low,
         high=high,
-        samples=tuple(medians),
+        samples=tuple(timed["blocks"]),
         conditions={"clock": plan.clock},
         details={**details, "per_second": 1e3 * plan.batch / value},
         flags=tuple(_flags(timed, plan)),
@@ -84,7 +84,7 @@ def measurement(timed: Mapping[str, Any], plan: TimingPlan) -> Measurement:
 
 def _flags(timed: Mapping[str, Any], plan: TimingPlan) -> list[str]:
     flags = []
-    width = half_width(timed["medians"])
+    width = half_width(timed["blocks"])
     if timed["stopped"]:
         flags.append(EARLY)
     elif width > plan.precision:

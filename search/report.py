@@ -245,7 +245,7 @@ def _timings(view: "StudyView") -> str:
     heads = ("trial", "objective", "value", "p50", "p90", "p99", "first call", "inputs a second")
     head = "".join(f"<th class=number>{each}" for each in heads)
     return (
-        "<div class=wide><table><caption>The value is the median of block medians; percentiles "
+        "<div class=wide><table><caption>The value is that of an undisturbed call; percentiles "
         f"are those of all samples.</caption><tr>{head}<th>doubts{''.join(rows)}</table></div>"
     )
 

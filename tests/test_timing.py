@@ -11,7 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from objectives.agent import MAX_BLOCKS, MIN_BLOCKS, percentiles, reference_call, time_blocks
+from objectives.agent import (
+    MAX_BLOCKS,
+    MIN_BLOCKS,
+    level,
+    percentiles,
+    reference_call,
+    time_blocks,
+)
 from objectives.device import Turnstile
 from objectives.target import Target
 from objectives.timing import TimingPlan, measurement, time_calls
@@ -29,7 +36,7 @@ def work() -> int:
 
 
 @pytest.mark.parametrize("clock", ["cpu", "wall"])
-def test_value_is_the_median_of_blocks_inside_its_interval(
+def test_value_lies_among_its_blocks_and_inside_its_interval(
     clock: str, turnstile: Turnstile
 ) -> None:
     measured = time_calls([work], TimingPlan(clock=clock, max_s=0.1), turnstile)
@@ -119,6 +126,12 @@ def test_details_say_what_the_median_does_not(turnstile: Turnstile) -> None:
     assert 0 <= details["undisturbed"] <= 1
 
 
+def test_cpu_value_is_an_undisturbed_call_and_wall_value_the_median() -> None:
+    samples = [1.0] * 10 + [2.0] * 90
+    assert level(samples, "cpu") == 1.0
+    assert level(samples, "wall") == 2.0
+
+
 def test_percentiles_agree_with_numpy() -> None:
     samples = random.Random(0).choices(range(1000), k=357)
     found = percentiles(samples)
@@ -127,7 +140,7 @@ def test_percentiles_agree_with_numpy() -> None:
 
 def test_machine_that_changes_its_speed_meanwhile_is_flagged(turnstile: Turnstile) -> None:
     timed = time_blocks([work], clock="cpu", max_s=0.01, reference=reference_call())
-    timed = {**timed, "undisturbed": 1.0, "medians": [1.0] * 6}
+    timed = {**timed, "undisturbed": 1.0, "value": 1.0, "blocks": [1.0] * 6}
     moved = measurement({**timed, "reference_moved": 0.2}, TimingPlan(clock="cpu"))
     assert moved.flags == ("the machine became 20% slower",)
     calm = measurement({**timed, "reference_moved": 0.02}, TimingPlan(clock="cpu"))
