@@ -41,9 +41,9 @@ VISIT_SPREAD = 0.015
 """Relative standard deviation between two visits of a quiet machine, beyond that of the blocks."""
 LOW_PERCENT = 5
 """Percentile of the samples that stands for an undisturbed call on the CPU clock. Neighbours on
-the same core come and go in seconds: over 8 visits of 30 networks the medians of 30 blocks differed
-by 3.6% (one in ten by 27%), this percentile by 1.2% (4.5%); it was 2.3% below the median of the
-quietest visit."""
+the same core come and go in seconds: over 8 visits of 30 networks the medians of 30 blocks
+differed by 3.6% (one in ten by 27%), this percentile by 1.2% (4.5%); it was 2.3% below the median
+of the quietest visit."""
 CLEARLY = 1.3
 """A limit counts as broken beyond doubt when two blocks lie above it by this factor."""
 PARITY_TOLERANCE = 1e-3
@@ -110,7 +110,7 @@ def half_width(blocks: Sequence[float]) -> float:
 
 
 def level(samples: Sequence[float], clock: str) -> float:
-    """What stands for the samples: an undisturbed one on the CPU clock, on the wall's the median."""
+    """What stands for the samples: an undisturbed one by CPU time, the median by wall time."""
     return percentile(sorted(samples), LOW_PERCENT if clock == "cpu" else 50)
 
 

@@ -25,7 +25,7 @@ class Measurement:
     low: float
     high: float
     samples: tuple[float, ...] = ()
-    """What the value was drawn from, in `unit`: one figure a block of a timing; empty for counts."""
+    """What the value was drawn from, in `unit`: one figure a block of a timing; none of counts."""
     conditions: Mapping[str, Condition] = field(default_factory=dict)
     """What the value depends on besides the network: device, runtime, threads, versions, ..."""
     details: Mapping[str, float] = field(default_factory=dict)
