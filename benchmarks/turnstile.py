@@ -1,9 +1,9 @@
 """What the turnstile gives and costs: python -m benchmarks.turnstile [--to FILE].
 
-Networks are timed (ONNX Runtime, one thread, CPU clock) alone, then beside two processes that
-train through the turnstile, then beside two that train without it. Reported: the difference of
-each latency from the mean of its two readings alone (one before, one after), and what the
-trainings lose: their steps a second while latencies are taken, over those while none is.
+Each network is timed (ONNX Runtime, one thread, CPU clock) three times within seconds: alone,
+while two processes train through the turnstile, and while two train without it. Reported: the
+difference of the two latencies from the one alone, and what the trainings lose: their steps a
+second while latencies are taken, over those while none is.
 """
 
 import argparse
@@ -13,19 +13,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from benchmarks.conditions import keep, spread
+from benchmarks.conditions import keep
 from benchmarks.repeatability import deployed
 from objectives.device import MACHINE, Turnstile
 from objectives.timing import TimingPlan, time_calls
 
 TRAINERS = 2
-WARM_S, IDLE_S = 6.0, 6.0
+WARM_S, IDLE_S, SETTLE_S = 8.0, 0.3, 0.1
+KINDS = ("with", "without")
 
 
 def main() -> None:
@@ -36,83 +37,102 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     calls = list(deployed())
-    found: dict[str, list[dict[str, Any]]] = {"with": [], "without": []}
-    for _ in range(options.rounds):
-        for kind, rows in found.items():
-            rows.append(one_round(calls, turnstile=kind == "with"))
-    result = {}
-    for kind, rows in found.items():
-        errors = [error for row in rows for error in row["errors"]]
-        shares = [row["steps_share"] for row in rows]
-        print(f"{kind + ' turnstile':18} error {spread([100 * e for e in errors])} %", end="")
-        print(f", steps of the trainings while timing {spread([100 * s for s in shares])} %")
-        result[kind] = {
-            "median_error": statistics.median(errors),
-            "p90_error": statistics.quantiles(errors, n=10)[-1],
-            "steps_share": shares,
-        }
+    errors: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    shares: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    with trainers("with") as patient, trainers("without") as rude:
+        groups = dict(zip(KINDS, (patient, rude), strict=True))
+        for _ in range(options.rounds):
+            for call in calls:
+                alone = latency(call)
+                for kind, group in groups.items():
+                    with group.training():
+                        idle = group.rate(lambda: time.sleep(IDLE_S))
+                        beside: list[float] = []
+                        busy = group.rate(lambda: beside.append(latency(call)))  # noqa: B023
+                    errors[kind].append(abs(beside[0] - alone) / alone)
+                    shares[kind].append(busy / idle)
+    result = {kind: told(kind, errors[kind], shares[kind]) for kind in KINDS}
     keep(options.to, "turnstile", result)
 
 
-def one_round(calls: list[Callable[[], object]], *, turnstile: bool) -> dict[str, Any]:
-    """Latencies alone, beside trainings, alone."""
-    before = latencies(calls)
-    with trainers(turnstile) as steps:
-        time.sleep(WARM_S)
-        idle = rate(steps, lambda: time.sleep(IDLE_S))
-        beside: list[float] = []
-        busy = rate(steps, lambda: beside.extend(latencies(calls)))
-    after = latencies(calls)
-    alone = [(a + b) / 2 for a, b in zip(before, after, strict=True)]
-    errors = [abs(x - y) / y for x, y in zip(beside, alone, strict=True)]
-    return {"errors": errors, "steps_share": busy / idle}
+def told(kind: str, errors: list[float], shares: list[float]) -> dict[str, float]:
+    """Print and return the figures of one kind."""
+    figures = {
+        "median_error": statistics.median(errors),
+        "p90_error": statistics.quantiles(errors, n=10)[-1],
+        "median_steps_share": statistics.median(shares),
+    }
+    print(
+        f"{kind + ' turnstile':18} error median {100 * figures['median_error']:.2f}%, "
+        f"nine in ten below {100 * figures['p90_error']:.1f}%; steps of the trainings while "
+        f"timing {100 * figures['median_steps_share']:.0f}%"
+    )
+    return figures
 
 
-def latencies(calls: list[Callable[[], object]]) -> list[float]:
-    """Milliseconds of each network."""
-    return [time_calls([c], TimingPlan(clock="cpu"), Turnstile(MACHINE)).value for c in calls]
+def latency(call: Callable[[], object]) -> float:
+    """Milliseconds."""
+    return time_calls([call], TimingPlan(clock="cpu"), Turnstile(MACHINE)).value
 
 
-def rate(steps: "Synchronized[int]", work: Callable[[], object]) -> float:
-    """Steps a second of all trainings during `work`."""
-    start, first = time.perf_counter(), steps.value
-    work()
-    return (steps.value - first) / (time.perf_counter() - start)
+class Group:
+    """Training processes that wait until they are to train."""
+
+    def __init__(self, go: "Event", steps: "Synchronized[int]") -> None:
+        self.go, self.steps = go, steps
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Let them train for the body."""
+        self.go.set()
+        time.sleep(SETTLE_S)
+        try:
+            yield
+        finally:
+            self.go.clear()
+            time.sleep(SETTLE_S)
+
+    def rate(self, work: Callable[[], object]) -> float:
+        """Steps a second of all of them during `work`."""
+        start, first = time.perf_counter(), self.steps.value
+        work()
+        return (self.steps.value - first) / (time.perf_counter() - start)
 
 
 @contextmanager
-def trainers(turnstile: bool) -> "Iterator[Synchronized[int]]":
-    """Two training processes; yields the number of their steps."""
+def trainers(kind: str) -> Iterator[Group]:
+    """Two training processes that wait; ended with the body."""
     context = multiprocessing.get_context("spawn")
-    steps = context.Value("q", 0)
+    go, steps = context.Event(), context.Value("q", 0, lock=False)
     processes = [
-        context.Process(target=train, args=(steps, turnstile), daemon=True)
+        context.Process(target=train, args=(go, steps, kind == "with"), daemon=True)
         for _ in range(TRAINERS)
     ]
     for process in processes:
         process.start()
+    time.sleep(WARM_S)
     try:
-        yield steps
+        yield Group(go, steps)
     finally:
         for process in processes:
             process.kill()
             process.join()
 
 
-def train(steps: "Synchronized[int]", turnstile: bool) -> None:
+def train(go: "Event", steps: "Synchronized[int]", turnstile: bool) -> None:
     """Steps of about 10 ms for ever."""
     torch.set_num_threads(1)
     gate = Turnstile(MACHINE)
     network = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3))
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
     while True:
+        go.wait()
         if turnstile:
             with gate.computing():
                 step(network, optimizer)
         else:
             step(network, optimizer)
-        with steps.get_lock():
-            steps.value += 1
+        steps.value += 1  # both write it: a step in a thousand may go uncounted
 
 
 def step(network: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -248,11 +248,11 @@ def reference_call() -> Call:
 
 
 def read_reference(call: Call | None) -> float:
-    """Milliseconds of the reference now: the median of one block of CPU times; 0 for none."""
+    """Milliseconds of an undisturbed reference in one block now, CPU time; 0 for none."""
     if call is None:
         return 0.0
     _, cpus = time_block([call], 1)
-    return statistics.median(cpus)
+    return level(cpus, "cpu")
 
 
 # --- the model file ---
