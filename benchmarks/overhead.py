@@ -7,6 +7,7 @@ trial 10 and trial 2,000.
 """
 
 import argparse
+import gc
 import os
 import statistics
 import tempfile
@@ -87,6 +88,7 @@ def run(trials: int, sampler: str) -> tuple[list[float], list[float]]:
     home = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
+        gc.freeze()  # as `search.run` does
         session = Session.open(str(target), overrides)
         with session:
             session.plan()

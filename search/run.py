@@ -1,6 +1,7 @@
 """Run a study: python -m search.run study.yaml [key=value ...]."""
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -56,6 +57,7 @@ def _run(options: argparse.Namespace) -> int:
     from search.session import Session
     from search.store.failures import explained
 
+    gc.freeze()  # what has been imported stays: full collections need not walk it each time
     session = Session.open(
         options.study, tuple(options.overrides), prices_from=options.prices_from
     )

@@ -1,6 +1,7 @@
 """What several tests need: real data if it is there, small studies, a clean folder to run in."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,10 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parent.parent
+
+
+# a shell that starts the tests in the background lets their children ignore Ctrl-C
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

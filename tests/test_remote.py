@@ -294,7 +294,7 @@ def test_host_that_goes_away_in_the_middle_ends_the_run_and_loses_nothing(
 
     def breaks(*arguments: object) -> object:
         visits[0] += 1
-        if visits[0] == 11:
+        if visits[0] == 6:
             raise TargetAwayError(f"{board.device}: Connection refused")
         return visit(*arguments)  # type: ignore[arg-type]
 

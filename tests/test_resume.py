@@ -18,7 +18,7 @@ import pytest
 from search.session import Session
 
 ROOT = Path(__file__).parent.parent
-TRIALS = 6
+TRIALS = 9
 PATIENCE_S = 240.0
 STUDY = f"""
 name: small

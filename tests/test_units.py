@@ -36,8 +36,8 @@ def test_examples_of_the_documentation_hold() -> None:
         ("95%", "ratio", 0.95),
         (0.95, "ratio", 0.95),
         ("-3", "ratio", -3),
-        ("3.2 mJ", "mJ", 3.2),
-        (3.2, "mJ", 3.2),
+        ("3.2 lux", "lux", 3.2),
+        (3.2, "lux", 3.2),
     ],
 )
 def test_quantity_has_this_value_in_its_base_unit(
@@ -60,7 +60,7 @@ def test_quantity_has_this_value_in_its_base_unit(
         (True, "flops", "is not a quantity"),
         ("1.2.3 ms", "ms", "is not a number"),
         ("_ ms", "ms", "is not a number"),
-        ("2 J", "mJ", "has the unit 'J'"),
+        ("2 J", "lux", "has the unit 'J'"),
     ],
 )
 def test_what_is_no_such_quantity_is_refused(text: str | float, unit: str, problem: str) -> None:
@@ -92,7 +92,8 @@ def test_error_names_every_spelling_that_would_do(unit: str) -> None:
         (-9.996, "ms", "-10.0 ms"),
         (0, "bytes", "0.00 B"),
         (0.97214, "ratio", "97.21%"),
-        (1.23456, "mJ", "1.235 mJ"),
+        (1.23456, "lux", "1.235 lux"),
+        (0.00123456, "mJ", "1.23 uJ"),
     ],
 )
 def test_quantity_is_shown_as(value: float, unit: str, text: str) -> None:

@@ -30,7 +30,7 @@ class Compile:
         self, network: nn.Module, *, calibration: Tensor, precision: str, device: str, threads: int
     ) -> Deployment:
         """Compile a copy of `network` on its first call, and check its answers."""
-        placed = Placed(network, calibration, precision, device)
+        placed = Placed(network, calibration, precision, device, runtime="compile")
         compiled = torch.compile(placed.module, mode=self.mode, dynamic=False)
         deployed = deployment_of(
             placed,

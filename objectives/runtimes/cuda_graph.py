@@ -34,7 +34,7 @@ class CudaGraph:
         self, network: nn.Module, *, calibration: Tensor, precision: str, device: str, threads: int
     ) -> Deployment:
         """Record a graph the first time that a batch size is seen."""
-        placed = Placed(network, calibration, precision, device)
+        placed = Placed(network, calibration, precision, device, runtime="cuda_graph")
         graphs: dict[int, Forward] = {}
 
         def forward(inputs: Tensor) -> Tensor:

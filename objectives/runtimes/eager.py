@@ -24,7 +24,7 @@ class Eager:
         self, network: nn.Module, *, calibration: Tensor, precision: str, device: str, threads: int
     ) -> Deployment:
         """Copy `network` to `device` in `precision`; outputs come back as float32."""
-        placed = Placed(network, calibration, precision, device)
+        placed = Placed(network, calibration, precision, device, runtime="eager")
         return deployment_of(
             placed,
             placed.forward,

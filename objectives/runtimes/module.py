@@ -20,9 +20,11 @@ Forward = Callable[[Tensor], Tensor]
 class Placed:
     """A copy of a network on a device in a precision, pictures channels-last."""
 
-    def __init__(self, network: nn.Module, example: Tensor, precision: str, device: str) -> None:
+    def __init__(
+        self, network: nn.Module, example: Tensor, precision: str, device: str, *, runtime: str
+    ) -> None:
         if precision not in DTYPES:
-            raise DeploymentError(f"a torch runtime does not run {precision}")
+            raise DeploymentError(f"runtime {runtime} does not run {precision}")
         self.device, self.dtype = device, DTYPES[precision]
         self.layout = torch.channels_last if example.dim() == 4 else torch.preserve_format
         module = copy.deepcopy(network).eval().to(device=device, dtype=self.dtype)
