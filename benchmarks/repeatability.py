@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +171,7 @@ def compare(visits: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for kind in ("quiet", "busy"):
         same = [each for each in visits if each["kind"] == kind]
-        for first, second in pairwise(same):
+        for first, second in combinations(same, 2):
             apart = (second["at"] - first["at"]) / 60
             print(f"{kind}, {apart:.0f} min apart; networks {len(first['networks'])}")
             print(f"{'':20}{'difference':>11}{'overlap':>9}{'covered':>9}{'Spearman':>9}")

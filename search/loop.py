@@ -27,7 +27,7 @@ from search.store.optuna_study import OptunaStudy
 from search.store.records import Front, Keys, StoredTrial
 from search.store.store import Store
 from search.strategy.gate import broken_limit, violations
-from search.strategy.rungs import Rung, passes
+from search.strategy.rungs import Rung
 from search.study import StudySpec
 from spaces.candidate import Candidate
 from spaces.choice import Scalar
@@ -70,6 +70,8 @@ class Loop:
         self.retried: set[tuple[int, int]] = set()
         self.rungs: defaultdict[int, Rung] = defaultdict(lambda: Rung(len(study.objectives)))
         """Epochs -> everyone who was scored there."""
+        self.values: dict[int, tuple[float, ...]] = {}
+        """Trial that is done -> value of every objective."""
         self.repeats_in_a_row = 0
         self.num_distinct = _num_distinct(study)
         self.deadline = self._deadline()
@@ -194,19 +196,14 @@ class Loop:
         if evaluation.status == "done":
             self._finish(trial, evaluation)
             return
-        go_on, rank, peers = self._decide(trial, evaluation)
+        rung = self.rungs[evaluation.rung]
+        go_on, rank = rung.passes(self._losses(trial, evaluation), self.study.search.reduction)
         if go_on:
             self._record(trial, evaluation)
             self._train(trial)
             return
-        reason = f"rank {rank} among {peers} candidates after {evaluation.rung} epochs"
+        reason = f"rank {rank} among {1 + len(rung)} candidates after {evaluation.rung} epochs"
         self._finish(trial, dataclasses.replace(evaluation, status="stopped", reason=reason))
-
-    def _decide(self, trial: Known, evaluation: Evaluation) -> tuple[bool, int, int]:
-        """(whether it trains on, its rank, candidates compared) at its rung."""
-        peers = self.rungs[evaluation.rung].points
-        go_on, rank = passes(self._losses(trial, evaluation), peers, self.study.search.reduction)
-        return go_on, rank, 1 + len(peers)
 
     def _losses(self, trial: Known, evaluation: Evaluation) -> Array:
         """(m,) costs of a trial and its score in `evaluation`, in the order of the objectives."""
@@ -297,15 +294,22 @@ class Loop:
         """The front with a trial that is just done; None if it changes nothing."""
         if broken_limit(self.study.objectives, trial.measured) is not None:
             return None
-        names = [objective.name for objective in self.study.objectives]
         numbers = [*self.state.front, trial.number]
-        values = np.array([[self.trials[n].value(name) for name in names] for n in numbers])
+        values = np.array([self._values(self.trials[number]) for number in numbers])
         kept = non_dominated(losses(values, [o.direction for o in self.study.objectives]))
         if not kept[-1]:
             return None
         members = tuple(sorted(n for n, keep in zip(numbers, kept, strict=True) if keep))
+        names = [objective.name for objective in self.study.objectives]
         volume = hypervolume(self.scale.unit_losses(values[kept], names))
         return Front(trial=trial.number, hypervolume=volume, members=members)
+
+    def _values(self, trial: Known) -> tuple[float, ...]:
+        """Newest value of every objective; kept, since a trial that is done changes no more."""
+        if trial.number not in self.values:
+            names = [objective.name for objective in self.study.objectives]
+            self.values[trial.number] = tuple(trial.value(name) for name in names)
+        return self.values[trial.number]
 
     # --- start, resume, end ---
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from search.pareto import Array, non_dominated
-from search.strategy.rungs import passes
+from search.pareto import Array, non_dominated, ranks
+from search.strategy.rungs import Rung
 
 steps = st.integers(0, 5).map(float)
 tables = st.integers(1, 12).flatmap(lambda n: arrays(np.float64, (n, 2), elements=steps))
@@ -17,6 +17,28 @@ reductions = st.floats(1, 8)
 
 LADDER = np.array([(k, k) for k in range(9)], dtype=np.float64)
 """Nine points, each dominated by all before it: ranks 0 to 8."""
+
+
+def rung_of(table: Array) -> Rung:
+    rung = Rung(table.shape[1])
+    for losses in table:
+        rung.add(losses)
+    return rung
+
+
+def passes(losses: Array, peers: Array, reduction: float) -> tuple[bool, int]:
+    return rung_of(peers).passes(losses, reduction)
+
+
+@given(st.integers(1, 40).flatmap(lambda n: arrays(np.float64, (n, 3), elements=steps)))
+def test_ranks_kept_up_to_date_are_those_of_sorting_anew(table: Array) -> None:
+    rung = Rung(3)
+    for number, losses in enumerate(table):
+        before = rung.rank(losses)
+        rung.add(losses)
+        found = ranks(table[: number + 1])
+        assert rung.ranks.tolist() == found.tolist()
+        assert before == found[-1]
 
 
 @pytest.mark.parametrize("place", range(9))
