@@ -80,7 +80,7 @@ def visit(kind: str) -> dict[str, Any]:
     return {"networks": found}
 
 
-def deployed() -> Iterator[Callable[[], object]]:
+def deployed(threads: int = 1) -> Iterator[Callable[[], object]]:
     """One inference of each of the networks; the same at every visit."""
     study = read_study(str(STUDY), ("search.plan=64",))
     candidates = draw_candidates(study)
@@ -93,7 +93,7 @@ def deployed() -> Iterator[Callable[[], object]]:
                 network = study.space.build(candidate, shape, 10).eval()
                 inputs = torch.randn(8, *shape)
                 deployment = OnnxRuntime().deploy(
-                    network, calibration=inputs, precision="fp32", device="cpu", threads=1
+                    network, calibration=inputs, precision="fp32", device="cpu", threads=threads
                 )
                 yield deployment.bind(inputs[:1])
 

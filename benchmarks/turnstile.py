@@ -1,16 +1,18 @@
 """What the turnstile gives and costs: python -m benchmarks.turnstile [--to FILE].
 
-Each network is timed (ONNX Runtime, one thread, CPU clock) three times within seconds: alone,
-while two processes train through the turnstile, and while two train without it. Reported: the
-difference of the two latencies from the one alone, and what the trainings lose: their steps a
-second while latencies are taken, over those while none is.
+Each network is timed by ONNX Runtime four times within seconds: alone, and then in random order
+alone again, while two processes train through the turnstile, and while two train without it; with
+one thread on the CPU clock and with two threads on the wall clock. Reported: the difference of the
+three latencies from the first (that of `alone` is what the machine itself does), and what the
+trainings lose: their steps a second while latencies are taken, over those while none is.
 """
 
 import argparse
 import multiprocessing
+import random
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
@@ -22,11 +24,12 @@ from torch import nn
 from benchmarks.conditions import keep
 from benchmarks.repeatability import deployed
 from objectives.device import MACHINE, Turnstile
-from objectives.timing import TimingPlan, time_calls
+from objectives.timing import Clock, TimingPlan, time_calls
 
 TRAINERS = 2
+THREADS: dict[Clock, int] = {"cpu": 1, "wall": 2}
+"""What each clock is for."""
 WARM_S, IDLE_S, SETTLE_S = 8.0, 0.3, 0.1
-KINDS = ("with", "without")
 
 
 def main() -> None:
@@ -36,26 +39,35 @@ def main() -> None:
     parser.add_argument("--to", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    calls = list(deployed())
-    errors: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    shares: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    found: dict[str, dict[str, dict[str, float]]] = {}
     with trainers("with") as patient, trainers("without") as rude:
-        groups = dict(zip(KINDS, (patient, rude), strict=True))
-        for _ in range(options.rounds):
-            for call in calls:
-                alone = latency(call)
-                for kind, group in groups.items():
-                    with group.training():
-                        idle = group.rate(lambda: time.sleep(IDLE_S))
-                        beside: list[float] = []
-                        busy = group.rate(lambda: beside.append(latency(call)))  # noqa: B023
-                    errors[kind].append(abs(beside[0] - alone) / alone)
-                    shares[kind].append(busy / idle)
-    result = {kind: told(kind, errors[kind], shares[kind]) for kind in KINDS}
-    keep(options.to, "turnstile", result)
+        groups = {"alone": None, "with": patient, "without": rude}
+        for clock, threads in THREADS.items():
+            calls = list(deployed(threads))
+            pairs: dict[str, list[tuple[float, float]]] = {kind: [] for kind in groups}
+            for call in calls * options.rounds:
+                first = latency(call, clock)
+                for kind in random.sample(list(groups), len(groups)):
+                    value, share = beside(groups[kind], call, clock)
+                    pairs[kind].append((abs(value - first) / first, share))
+            print(f"{threads} thread(s), {clock} clock")
+            found[clock] = {kind: told(kind, *zip(*pairs[kind], strict=True)) for kind in groups}
+    keep(options.to, "turnstile", found)
 
 
-def told(kind: str, errors: list[float], shares: list[float]) -> dict[str, float]:
+def beside(group: "Group | None", call: Callable[[], object], clock: Clock) -> tuple[float, float]:
+    """(milliseconds of a call while a group trains, the group's share of its usual steps)."""
+    if group is None:
+        time.sleep(IDLE_S + 2 * SETTLE_S)
+        return latency(call, clock), 0.0
+    values: list[float] = []
+    with group.training():
+        idle = group.rate(lambda: time.sleep(IDLE_S))
+        busy = group.rate(lambda: values.append(latency(call, clock)))
+    return values[0], busy / idle
+
+
+def told(kind: str, errors: Sequence[float], shares: Sequence[float]) -> dict[str, float]:
     """Print and return the figures of one kind."""
     figures = {
         "median_error": statistics.median(errors),
@@ -63,16 +75,17 @@ def told(kind: str, errors: list[float], shares: list[float]) -> dict[str, float
         "median_steps_share": statistics.median(shares),
     }
     print(
-        f"{kind + ' turnstile':18} error median {100 * figures['median_error']:.2f}%, "
+        f"{kind + (' turnstile' if kind != 'alone' else ''):18} "
+        f"error median {100 * figures['median_error']:.2f}%, "
         f"nine in ten below {100 * figures['p90_error']:.1f}%; steps of the trainings while "
         f"timing {100 * figures['median_steps_share']:.0f}%"
     )
     return figures
 
 
-def latency(call: Callable[[], object]) -> float:
+def latency(call: Callable[[], object], clock: Clock) -> float:
     """Milliseconds."""
-    return time_calls([call], TimingPlan(clock="cpu"), Turnstile(MACHINE)).value
+    return time_calls([call], TimingPlan(clock=clock), Turnstile(MACHINE)).value
 
 
 class Group:
