@@ -226,7 +226,7 @@ def features_of_candidate(candidate: Any, study: Any) -> Features:
 def unpriced(candidate: Any, study: Any) -> tuple[Any, str]:
     """(compressed network, precision) as a price builds them."""
     splits = load(study.task)
-    network = study.space.build(candidate, splits.input_shape, splits.outputs).eval()
+    network = study.space.build(candidate, *splits.signature).eval()
     precision = "fp32"
     for _, step in study.space.pipeline(candidate):
         applied = step.apply(network, splits.prepare(splits.train.inputs[:8]))

@@ -111,7 +111,7 @@ def price(job: Price, study: StudySpec, bench: Bench) -> Evaluation:
     splits = load(study.task)
     with bench.stage("build"):
         torch.manual_seed(study.seed)
-        network = study.space.build(job.candidate, splits.input_shape, splits.outputs).eval()
+        network = study.space.build(job.candidate, *splits.signature).eval()
         inputs = real_inputs(study, CALIBRATION_PRICE)
         records, precision = _apply_steps(network, job.candidate, study, inputs)
         network.eval()
@@ -262,7 +262,7 @@ def rebuild(
     and the stored weights loaded into what remains.
     """
     splits = load(study.task)
-    network = study.space.build(candidate, splits.input_shape, splits.outputs).eval()
+    network = study.space.build(candidate, *splits.signature).eval()
     _, precision = _apply_steps(network, candidate, study, real_inputs(study, CALIBRATION_PRICE))
     network.load_state_dict(weights)
     return network.eval(), precision
@@ -310,7 +310,7 @@ def _begin(candidate: Candidate, study: StudySpec, seed: int) -> Progress:
     splits = load(study.task)
     torch.manual_seed(seed)
     return begin(
-        study.space.build(candidate, splits.input_shape, splits.outputs),
+        study.space.build(candidate, *splits.signature),
         Training(**candidate.training),
         examples=len(splits.train),
         epochs=study.epochs,

@@ -131,7 +131,7 @@ class Loop:
     def _start(self, trial: Known) -> None:
         """What comes first for a candidate: legality, a known price, or pricing."""
         splits = load(self.study.task)
-        reason = self.study.space.check(trial.candidate, splits.input_shape, splits.outputs)
+        reason = self.study.space.check(trial.candidate, *splits.signature)
         if reason is not None:
             self._finish(trial, self._evaluation(trial, 0, "unbuildable", reason))
             return

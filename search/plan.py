@@ -122,7 +122,7 @@ def draw_candidates(study: StudySpec) -> list[Candidate]:
     found: dict[str, Candidate] = {}
     for _ in range(DRAWS_PER_CANDIDATE * study.search.plan):
         candidate = study.space.decode(study.space.draw(rng), splits.input_shape)
-        if study.space.check(candidate, splits.input_shape, splits.outputs) is None:
+        if study.space.check(candidate, *splits.signature) is None:
             found.setdefault(keys_of(candidate, study).recipe_key, candidate)
         if len(found) == study.search.plan:
             break

@@ -108,12 +108,12 @@ def _dataclass_field(item: "dataclasses.Field[Any]", annotation: Any) -> Field:
 
 
 def _signature_fields(thing: Callable[..., Any]) -> dict[str, Field]:
-    """Keyword arguments of a callable besides `input_shape` and `outputs`."""
+    """Keyword arguments of a callable besides those that say what it is built for."""
     annotated = vars(thing).get("__init__", thing) if isinstance(thing, type) else thing
     hints = get_type_hints(annotated, include_extras=True)
     fields = {}
     for name, parameter in inspect.signature(thing).parameters.items():
-        if name in ("input_shape", "outputs") or parameter.kind in (
+        if name in ("input_shape", "outputs", "vocabulary") or parameter.kind in (
             parameter.VAR_KEYWORD,
             parameter.VAR_POSITIONAL,
         ):

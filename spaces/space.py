@@ -112,17 +112,27 @@ class Space:
         return _make_family(group.part, candidate.architecture)
 
     def check(
-        self, candidate: Candidate, input_shape: tuple[int, ...], outputs: int
+        self,
+        candidate: Candidate,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        vocabulary: tuple[int, ...] = (),
     ) -> str | None:
         """The reason why the candidate's choices do not fit each other or the task, or None."""
         try:
-            return self.family(candidate).check(input_shape, outputs)
+            return self.family(candidate).check(input_shape, outputs, vocabulary)
         except ValueError as error:
             return f"{candidate.family}: {str(error).splitlines()[0]}"
 
-    def build(self, candidate: Candidate, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    def build(
+        self,
+        candidate: Candidate,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        vocabulary: tuple[int, ...] = (),
+    ) -> nn.Module:
         """The candidate's network before compression, freshly initialised."""
-        return self.family(candidate).build(input_shape, outputs)
+        return self.family(candidate).build(input_shape, outputs, vocabulary)
 
     def pipeline(self, candidate: Candidate) -> tuple[tuple[str, Step], ...]:
         """(name, step) in order: those of the candidate that change something."""

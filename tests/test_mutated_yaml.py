@@ -119,7 +119,7 @@ def check_usable(study: StudySpec) -> None:
     for _ in range(3):
         candidate = study.space.decode(study.space.draw(rng), splits.input_shape)
         assert candidate.key(study.context())
-        reason = study.space.check(candidate, splits.input_shape, splits.outputs)
+        reason = study.space.check(candidate, *splits.signature)
         assert reason is None or reason.splitlines() == [reason]
 
 

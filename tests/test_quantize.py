@@ -50,7 +50,7 @@ def own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return fit(ConvNet(width=16).build(SPLITS.input_shape, SPLITS.outputs), epochs=4)
+    return fit(ConvNet(width=16).build(*SPLITS.signature), epochs=4)
 
 
 def deploy(network: nn.Module, runtime: str, scheme: str) -> Deployment:
@@ -107,7 +107,7 @@ def test_8_bits_agree_with_the_float_network_on_most_predictions(network: nn.Mod
 
 
 def test_8_bits_make_a_smaller_file_of_a_wider_network() -> None:
-    wide = ConvNet(width=64).build(SPLITS.input_shape, SPLITS.outputs).eval()
+    wide = ConvNet(width=64).build(*SPLITS.signature).eval()
     sizes = [len(deploy(wide, "onnxruntime", scheme).artefact) for scheme in ("none", "int8")]
     assert sizes[1] < 0.5 * sizes[0]
 

@@ -341,7 +341,7 @@ def test_small_network_learns_the_digits(turnstile: Turnstile) -> None:
     task, settings = Digits(), Training(lr=1e-2)
     splits = load(task)
     torch.manual_seed(0)
-    net = ConvNet(width=16).build(splits.input_shape, splits.outputs)
+    net = ConvNet(width=16).build(*splits.signature)
     progress = begin(net, settings, examples=len(splits.train), epochs=3, seed=0)
     train(
         progress,

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
@@ -24,7 +24,7 @@ class Split:
     """Inputs and targets of one part of the data."""
 
     inputs: Tensor
-    """(N, ...), uint8 as stored or float32."""
+    """(N, ...), uint8 as stored, float32, or int64 ids."""
     targets: Tensor
     """(N,) class numbers, or (N, K) values."""
 
@@ -42,19 +42,29 @@ class Splits:
     outputs: int
     """Numbers that a network returns for one input."""
     classes: tuple[str, ...] = ()
-    mean: float = field(default=0.0)
-    """Subtracted from every input before a network sees it ..."""
-    std: float = field(default=1.0)
+    mean: float | tuple[float, ...] = 0.0
+    """Subtracted from every input before a network sees it, one number or one a column ..."""
+    std: float | tuple[float, ...] = 1.0
     """... and the divisor after that; both in units of the stored values."""
+    vocabulary: tuple[int, ...] = ()
+    """Where inputs are ids (int64): how many there are, for all columns or for each."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input, such as (channels, height, width)."""
         return tuple(self.train.inputs.shape[1:])
 
+    @property
+    def signature(self) -> tuple[tuple[int, ...], int, tuple[int, ...]]:
+        """(shape of one input, outputs, vocabulary): what a network is built for."""
+        return self.input_shape, self.outputs, self.vocabulary
+
     def prepare(self, inputs: Tensor) -> Tensor:
-        """Stored inputs -> float32 inputs of a network."""
-        return (inputs.float() - self.mean) / self.std
+        """Stored inputs -> inputs of a network: standardised float32, or ids as they are."""
+        if self.vocabulary:
+            return inputs
+        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        return (inputs.float() - mean) / std
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +143,9 @@ def fingerprint(task: Task) -> str:
         for part in (split.inputs, split.targets):
             digest.update(f"{tuple(part.shape)}{part.dtype}".encode())
             digest.update(part.contiguous().numpy().tobytes())
-    digest.update(f"{splits.mean:.9g} {splits.std:.9g} {splits.outputs}".encode())
+    for scale in (splits.mean, splits.std):
+        digest.update(np.asarray(scale, np.float64).tobytes())
+    digest.update(f"{splits.outputs} {splits.vocabulary}".encode())
     return digest.hexdigest()[:16]
 
 

@@ -106,7 +106,7 @@ def neighbours(candidate: Candidate, study: StudySpec) -> Iterator[tuple[str, Ca
         for value in steps(values, now[choice.name]):
             near = study.space.decode({**now, choice.name: value}, splits.input_shape)
             key = near.recipe_key(context)
-            legal = study.space.check(near, splits.input_shape, splits.outputs) is None
+            legal = study.space.check(near, *splits.signature) is None
             if key not in seen and legal:
                 seen.add(key)
                 name = choice.name.removeprefix("architecture.").removeprefix("compression.")

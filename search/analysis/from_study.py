@@ -101,7 +101,7 @@ def build(
         note = "its weights are not stored: fresh ones, on which no cost depends"
     splits = load(study.task)
     torch.manual_seed(study.seed)
-    network = study.space.build(candidate, splits.input_shape, splits.outputs).eval()
+    network = study.space.build(candidate, *splits.signature).eval()
     precision = "fp32"
     for _, step in study.space.pipeline(candidate):
         precision = step.apply(network, inputs).precision or precision

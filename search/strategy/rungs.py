@@ -67,5 +67,5 @@ class Rung:
 
 def _dominates(first: Array, second: Array) -> NDArray[np.bool_]:
     """Whether losses (..., m) are nowhere worse than others and somewhere better; broadcasts."""
-    found: NDArray[np.bool_] = (first <= second).all(axis=-1) & (first < second).any(axis=-1)
-    return found
+    nowhere_worse, somewhere_better = (first <= second).all(axis=-1), (first < second).any(axis=-1)
+    return np.asarray(nowhere_worse & somewhere_better, dtype=bool)

@@ -6,7 +6,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from spaces.families.layers import ACTIVATIONS, Activation, PoolKind, pooled, pooling
+from spaces.families.layers import ACTIVATIONS, Activation, PoolKind, not_pictures, pooled, pooling
 from spaces.part import PER_STAGE
 
 T = TypeVar("T")
@@ -40,11 +40,11 @@ class ConvNet:
     stages: ClassVar[str] = "depth"
     """The field that says how many values a per-stage choice has."""
 
-    def check(self, input_shape: tuple[int, ...], outputs: int) -> str | None:
+    def check(
+        self, input_shape: tuple[int, ...], outputs: int, vocabulary: tuple[int, ...] = ()
+    ) -> str | None:
         """Pictures only."""
-        if len(input_shape) != 3:
-            return f"convnet takes pictures (channels, height, width), not {input_shape}"
-        return None
+        return not_pictures("convnet", input_shape, vocabulary)
 
     def canonical(self, input_shape: tuple[int, ...]) -> "ConvNet":
         """Values for each stage that exists; pooling 0 where there is nothing to pool."""
@@ -59,7 +59,9 @@ class ConvNet:
             activation=self.activation,
         )
 
-    def build(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    def build(
+        self, input_shape: tuple[int, ...], outputs: int, vocabulary: tuple[int, ...] = ()
+    ) -> nn.Module:
         """Compose the stages and the head."""
         channels, layers = input_shape[0], []
         for width, kernel, blocks, pool in zip(

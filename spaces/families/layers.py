@@ -17,6 +17,16 @@ ACTIVATIONS: dict[Activation, type[nn.Module]] = {
 }
 
 
+def not_pictures(
+    family: str, input_shape: tuple[int, ...], vocabulary: tuple[int, ...]
+) -> str | None:
+    """Why a family of convolutional networks cannot take such inputs, or None."""
+    if len(input_shape) == 3 and not vocabulary:
+        return None
+    given = f"{'ids of shape' if vocabulary else 'shape'} {input_shape}"
+    return f"{family} takes pictures (channels, height, width), not {given}"
+
+
 def pooling(kind: PoolKind, window: int) -> nn.Module:
     """A pooling with stride 2 that halves a map, rounding down for even windows, else up."""
     padding = (window - 1) // 2

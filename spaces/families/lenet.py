@@ -6,7 +6,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from spaces.families.layers import ACTIVATIONS, Activation, PoolKind, pooled, pooling
+from spaces.families.layers import ACTIVATIONS, Activation, PoolKind, not_pictures, pooled, pooling
 
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
@@ -30,10 +30,12 @@ class LeNet:
     """Batch normalisation after each convolution."""
     activation: Activation = "tanh"
 
-    def check(self, input_shape: tuple[int, ...], outputs: int) -> str | None:
+    def check(
+        self, input_shape: tuple[int, ...], outputs: int, vocabulary: tuple[int, ...] = ()
+    ) -> str | None:
         """Pictures that can be halved twice."""
-        if len(input_shape) != 3:
-            return f"lenet takes pictures (channels, height, width), not {input_shape}"
+        if reason := not_pictures("lenet", input_shape, vocabulary):
+            return reason
         if min(input_shape[1:]) < 4:
             return f"lenet halves the map twice; {input_shape[1]} x {input_shape[2]} is too small"
         return None
@@ -42,7 +44,9 @@ class LeNet:
         """Every choice matters."""
         return self
 
-    def build(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    def build(
+        self, input_shape: tuple[int, ...], outputs: int, vocabulary: tuple[int, ...] = ()
+    ) -> nn.Module:
         """Compose convolutions and head."""
         first, second, wide, narrow = (max(1, round(n * self.width)) for n in (6, 16, 120, 84))
         height, width = (pooled(side, 2) for side in input_shape[1:])
