@@ -243,14 +243,7 @@ def deploy(
     network: nn.Module, study: StudySpec, target_name: str, inputs: Tensor, precision: str
 ) -> Deployment:
     """`network` in `precision` by the runtime of a target."""
-    target = study.targets[target_name]
-    return target.runtime.deploy(
-        network,
-        calibration=inputs,
-        precision=precision,
-        device=target.device,
-        threads=target.threads,
-    )
+    return study.targets[target_name].deploy(network, inputs, precision)
 
 
 def rebuild(
