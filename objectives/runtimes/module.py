@@ -13,7 +13,7 @@ from objectives.gpu_clock import gpu_ms
 from objectives.measurement import Condition
 from objectives.runtimes.deployment import Deployment, DeploymentError
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -33,7 +33,8 @@ class Placed:
 
     def place(self, inputs: Tensor) -> Tensor:
         """Inputs (N, ...) on the CPU -> as the module takes them."""
-        return inputs.to(device=self.device, dtype=self.dtype, memory_format=self.layout)
+        dtype = self.dtype if inputs.is_floating_point() else inputs.dtype  # ids stay ids
+        return inputs.to(device=self.device, dtype=dtype, memory_format=self.layout)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The module's own call on placed inputs."""
