@@ -2,8 +2,9 @@
 
 from objectives.tasks.digits import Digits
 from objectives.tasks.image_folder import ImageFolder
+from objectives.tasks.metrics import ACCURACY
 from objectives.tasks.mnist import MNIST, FashionMNIST
-from objectives.tasks.task import ACCURACY, Metric, Split, Splits, Task, TaskError, load
+from objectives.tasks.task import Metric, Split, Splits, Task, TaskError, load
 
 __all__ = ["ACCURACY", "TASKS", "Metric", "Split", "Splits", "Task", "TaskError", "load"]
 
