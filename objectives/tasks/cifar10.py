@@ -114,7 +114,7 @@ def _pixels(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     from PIL import Image
 
     with Image.open(path) as picture:
-        return np.asarray(picture).reshape(-1, 32, 32, 3)
+        return np.array(picture).reshape(-1, 32, 32, 3)
 
 
 def _tensors(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], labels: object) -> Pictures:
