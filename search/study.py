@@ -110,9 +110,8 @@ class StudySpec:
         return digest([fingerprint(self.task), self.epochs, self.seed, *sources])
 
     def cost_context(self) -> str:
-        """What costs include besides the candidate: the shape of inputs and outputs."""
-        splits = load(self.task)
-        return digest([list(splits.input_shape), splits.outputs, self.space.source()])
+        """What costs include besides the candidate: shape of inputs, outputs, vocabulary."""
+        return digest([load(self.task).signature, self.space.source()])
 
     def costs_key(self) -> str:
         """Equal for studies that measure the same costs on the same targets."""

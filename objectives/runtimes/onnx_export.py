@@ -76,11 +76,11 @@ def quantize_int8(model: bytes, calibration: Tensor) -> bytes:
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is untyped
         def __init__(self) -> None:
-            self.batches: Iterator[dict[str, NDArray[np.float32]]] = iter(
+            self.batches: Iterator[dict[str, NDArray[np.generic]]] = iter(
                 [{INPUT: calibration.numpy()}]
             )
 
-        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        def get_next(self) -> dict[str, NDArray[np.generic]] | None:
             return next(self.batches, None)
 
     with tempfile.TemporaryDirectory(prefix="paretune-") as folder, _quiet_logging():
