@@ -25,8 +25,8 @@ from search.errors import nearest
 from search.executors.executor import Executor
 from search.parts import resolve
 from search.study import ConfirmSettings, Objective, Score, SearchSettings, StudySpec
-from spaces.augmentation import Augmentation
-from spaces.choice import members
+from spaces.augmentation import Augmentation, unfit
+from spaces.choice import members, representatives
 from spaces.compression import Quantize
 from spaces.part import read_part
 from spaces.reading import SpaceError, read_space, rule
@@ -66,6 +66,7 @@ def read_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
     name, storage, artifacts = read_address(document)
     task_name, task = _read_task(document)
     space = _read_space(document)
+    _check_augmentation(document, space, task)
     targets = _read_targets(document)
     _check_precisions(document, space, targets)
     objectives = _read_objectives(document, task, targets)
@@ -182,6 +183,24 @@ def _read_space(document: Document) -> Space:
         return read_space(document.data["space"], resolve, Training, Augmentation)
     except SpaceError as error:
         raise document.error(("space", *error.path), str(error)) from error
+
+
+def _check_augmentation(document: Document, space: Space, task: Task) -> None:
+    """Every field that may be on must be for the task's kind of data."""
+    input_shape, _, vocabulary = load(task).signature
+    on = {}
+    for choice in space.augmentation.choices:
+        field = choice.name.removeprefix(f"{space.augmentation.prefix}.")
+        off = space.augmentation.part.fields[field].default
+        on[field] = any(value != off for value in representatives(choice.domain))
+        path: Path_ = ("space", "augmentation", field)
+        if on[field] and (reason := unfit(field, input_shape, vocabulary)):
+            raise document.error(path, reason)
+    for aid, main in Augmentation.AIDS.items():
+        if aid in on and not on.get(main):
+            raise document.error(
+                ("space", "augmentation", aid), f"{aid} changes nothing without {main}; add {main}"
+            )
 
 
 def _read_targets(document: Document) -> dict[str, Target]:

@@ -72,7 +72,7 @@ class Space:
         """The canonical candidate of a full assignment of the open choices.
 
         Choices that do not matter are dropped: those whose condition does not hold, those of
-        other families, of stages that do not exist, of steps that change nothing.
+        other families, of stages that do not exist, of augmentations and steps that are off.
         """
         values = self._active(parameters)
         family = self._family(values)
@@ -84,7 +84,7 @@ class Space:
             family=family.part.name,
             architecture=_canonical(family.part, options, input_shape),
             training=_plain(self.training.part.make(self.training.options(values))),
-            augmentation=_plain(self.augmentation.part.make(self.augmentation.options(values))),
+            augmentation=self.augmentation.part.make(self.augmentation.options(values)).in_use(),
             compression=tuple((name, _plain(step)) for name, step in steps if not step.idle()),
         )
 
@@ -98,7 +98,8 @@ class Space:
             **_flat(f"{FAMILY}.{candidate.family}", candidate.architecture),
         }
         known |= _flat("training", candidate.training)
-        known |= _flat("augmentation", candidate.augmentation)
+        off = self.augmentation.part.defaults
+        known |= _flat("augmentation", {**off, **candidate.augmentation})
         for group in self.compression:
             idle = _idle_options(group)
             known |= _flat(group.prefix, dict(candidate.compression).get(group.part.name, idle))
