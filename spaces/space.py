@@ -72,7 +72,8 @@ class Space:
         """The canonical candidate of a full assignment of the open choices.
 
         Choices that do not matter are dropped: those whose condition does not hold, those of
-        other families, of stages that do not exist, of steps that change nothing.
+        other families, of stages that do not exist, of steps that change nothing, of a training
+        that does not read them.
         """
         values = self._active(parameters)
         family = self._family(values)
@@ -83,7 +84,7 @@ class Space:
         return Candidate(
             family=family.part.name,
             architecture=_canonical(family.part, options, input_shape),
-            training=_plain(self.training.part.make(self.training.options(values))),
+            training=self.training.part.make(self.training.options(values)).canonical(),
             augmentation=_plain(self.augmentation.part.make(self.augmentation.options(values))),
             compression=tuple((name, _plain(step)) for name, step in steps if not step.idle()),
         )
@@ -97,7 +98,8 @@ class Space:
             FAMILY: candidate.family,
             **_flat(f"{FAMILY}.{candidate.family}", candidate.architecture),
         }
-        known |= _flat("training", candidate.training)
+        # what does not matter there is at its default, which switches nothing on
+        known |= _flat("training", {**self.training.part.defaults, **candidate.training})
         known |= _flat("augmentation", candidate.augmentation)
         for group in self.compression:
             idle = _idle_options(group)
