@@ -3,7 +3,7 @@
 `evaluate` never raises: whatever goes wrong with a candidate becomes an evaluation that says so.
 """
 
-import copy
+import dataclasses
 import io
 import math
 import time
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from objectives.complexity import UncountedError
 from objectives.costs import Subject
 from objectives.device import MACHINE, Turnstile
+from objectives.distil import TeacherError, teacher_outputs
 from objectives.measurement import Measurement
 from objectives.runtimes import Deployment, DeploymentError
 from objectives.runtimes.remote import TargetAwayError
@@ -46,6 +47,7 @@ KNOWN_FAILURES = (
     NonFiniteLossError,
     NotFiniteError,
     TargetAwayError,
+    TeacherError,
 )
 """Errors whose message is the sentence for the user; of others the type is told too."""
 
@@ -170,10 +172,17 @@ def train_to_rung(job: Train, study: StudySpec, bench: Bench) -> Evaluation:
     store = Folder(study.artifacts)
     with bench.stage("train"):
         progress = _resume(job, study, store)
-        _train(progress, job.candidate, study, bench, job.until_epoch)
+        _train(
+            progress,
+            Training(**job.candidate.training),
+            job.candidate,
+            study,
+            bench,
+            job.until_epoch,
+        )
         train_key = job.candidate.train_key(study.context())
     with bench.stage("compress"):
-        network = copy.deepcopy(progress.network).cpu()
+        network = progress.result().cpu()
         precision = compress(network, job.candidate, study, bench)
     with bench.stage("score"):
         inputs = real_inputs(study, CALIBRATION_SCORE)
@@ -205,9 +214,16 @@ def confirm(job: Confirm, study: StudySpec, bench: Bench) -> Evaluation:
     splits, seed = load(study.task), _seed(job.candidate, study, job.seed)
     with bench.stage("train"):
         progress = _begin(job.candidate, study, seed)
-        _train(progress, job.candidate, study, bench, study.epochs)
+        _train(
+            progress,
+            Training(**job.candidate.training),
+            job.candidate,
+            study,
+            bench,
+            study.epochs,
+        )
     with bench.stage("compress"):
-        network = progress.network.cpu()
+        network = progress.result().cpu()
         precision = compress(network, job.candidate, study, bench)
     with bench.stage("score"):
         inputs = real_inputs(study, CALIBRATION_SCORE)
@@ -312,24 +328,35 @@ def _begin(candidate: Candidate, study: StudySpec, seed: int) -> Progress:
 
 
 def _train(
-    progress: Progress, candidate: Candidate, study: StudySpec, bench: Bench, until_epoch: int
+    progress: Progress,
+    settings: Training,
+    candidate: Candidate,
+    study: StudySpec,
+    bench: Bench,
+    until_epoch: int,
 ) -> None:
+    taught = settings.taught
     train(
         progress,
         study.task,
-        Training(**candidate.training),
+        settings,
         Augmentation(**candidate.augmentation),
         until_epoch=until_epoch,
         device=bench.device,
         turnstile=bench.turnstile,
+        teacher=teacher_outputs(settings.teacher, study.task, bench.device) if taught else None,
     )
 
 
 def _finetune(
     network: nn.Module, candidate: Candidate, study: StudySpec, bench: Bench, epochs: int
 ) -> None:
-    """Train the pruned network for a few epochs with an optimizer of its own."""
-    settings = Training(**{**candidate.training, "lr": FINETUNE_LR * candidate.training["lr"]})
+    """Train the pruned network for a few epochs with an optimizer, and an average, of its own.
+
+    It is not ended early: the few epochs are its whole schedule.
+    """
+    settings = Training(**candidate.training)
+    settings = dataclasses.replace(settings, lr=FINETUNE_LR * settings.lr, patience=0)
     progress = begin(
         network,
         settings,
@@ -337,7 +364,8 @@ def _finetune(
         epochs=epochs,
         seed=_seed(candidate, study),
     )
-    _train(progress, candidate, study, bench, epochs)
+    _train(progress, settings, candidate, study, bench, epochs)
+    network.load_state_dict(progress.newest.state_dict())
 
 
 def _seed(candidate: Candidate, study: StudySpec, repetition: int = 0) -> int:

@@ -23,6 +23,7 @@ from search.address import read_address
 from search.document import Document, Path_, read_document
 from search.errors import nearest
 from search.executors.executor import Executor
+from search.lessons import check_training
 from search.parts import resolve
 from search.study import ConfirmSettings, Objective, Score, SearchSettings, StudySpec
 from spaces.augmentation import Augmentation, unfit
@@ -77,6 +78,7 @@ def read_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
         task_name=task_name,
         task_source=read_part(task_name, resolve("task", task_name)).source,
         space=space,
+        teachers=check_training(document, space, load(task)),
         targets=targets,
         objectives=objectives,
         search=_read_search(document, objectives, task.metric),
