@@ -217,7 +217,7 @@ def _flat(prefix: str, options: Options) -> dict[str, Any]:
     for name, value in options.items():
         if isinstance(value, (list, tuple)):
             flat |= {f"{prefix}.{name}.{stage}": v for stage, v in enumerate(value, 1)}
-            flat[f"{prefix}.{name}"] = next((v for v in value if v), value[0])
+            flat[f"{prefix}.{name}"] = next((v for v in value if v), next(iter(value), None))
         else:
             flat[f"{prefix}.{name}"] = value
     return flat
