@@ -1,10 +1,10 @@
 """What each family finds on its task: python -m benchmarks.families [STUDY ...] [--to FILE].
 
-Each shipped study is run as it is, in an empty folder, and one member of its front is exported: the
-one of fewest FLOPs whose validation score is at least the sanity model's, or else the best. Told
-are the score of the exported *file* on the test split, which the search never saw, its FLOPs and
-latency, the minutes of the run, the sanity model's score (one run of a simple model, as the README of
-the data states it) and the FLOPs of a network that one would write down by hand for the task.
+Each shipped study is run as it is, in an empty folder, and one member of its front is exported:
+the one of fewest FLOPs whose validation score is at least the sanity model's, or else the best.
+Told are the score of the exported *file* on the test split, which the search never saw, its FLOPs
+and latency, the minutes of the run, the sanity model's score (one run of a simple model, as the
+README of the data states it) and the FLOPs of a network that one would write down by hand.
 """
 
 import argparse
