@@ -19,10 +19,11 @@ from objectives.costs import Subject
 from objectives.device import MACHINE, Turnstile
 from objectives.distil import TeacherError, teacher_outputs
 from objectives.measurement import Measurement
+from objectives.parallel import PeerError, devices_of, train_on
 from objectives.runtimes import Deployment, DeploymentError
 from objectives.runtimes.remote import TargetAwayError
 from objectives.tasks import load
-from objectives.training import NonFiniteLossError, Progress, Training, answers, begin, train
+from objectives.training import NonFiniteLossError, Progress, Training, answers, begin
 from search.artifacts import Folder, weights_name
 from search.evaluation import Artifact, Confirm, Evaluation, Job, Price, Train
 from search.study import StudySpec
@@ -46,6 +47,7 @@ KNOWN_FAILURES = (
     UncountedError,
     NonFiniteLossError,
     NotFiniteError,
+    PeerError,
     TargetAwayError,
     TeacherError,
 )
@@ -64,6 +66,8 @@ class Bench:
     device: str
     threads: int
     turnstile: Turnstile
+    devices: int = 1
+    """Of the kind of `device`, that train together."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -79,10 +83,15 @@ class Bench:
             self.seconds["wait"] = self.seconds.get("wait", 0.0) + wait_s
 
 
-def evaluate(job: Job, study: StudySpec, device: str, threads: int) -> Evaluation:
-    """Do a job of `study`, training on `device` with `threads` CPU threads."""
+def evaluate(
+    job: Job, study: StudySpec, device: str, threads: int, devices: int = 1
+) -> Evaluation:
+    """Do a job of `study`, training on `device` with `threads` CPU threads.
+
+    With several `devices` they are the first ones of its kind, `threads` each.
+    """
     torch.set_num_threads(threads)
-    bench = Bench(device, threads, Turnstile(MACHINE))
+    bench = Bench(device, threads, Turnstile(MACHINE), devices)
     try:
         if isinstance(job, Price):
             return price(job, study, bench)
@@ -172,14 +181,8 @@ def train_to_rung(job: Train, study: StudySpec, bench: Bench) -> Evaluation:
     store = Folder(study.artifacts)
     with bench.stage("train"):
         progress = _resume(job, study, store)
-        _train(
-            progress,
-            Training(**job.candidate.training),
-            job.candidate,
-            study,
-            bench,
-            job.until_epoch,
-        )
+        settings = Training(**job.candidate.training)
+        _train(progress, settings, job.candidate, study, bench, study.epochs, job.until_epoch)
         train_key = job.candidate.train_key(study.context())
     with bench.stage("compress"):
         network = progress.result().cpu()
@@ -214,14 +217,8 @@ def confirm(job: Confirm, study: StudySpec, bench: Bench) -> Evaluation:
     splits, seed = load(study.task), _seed(job.candidate, study, job.seed)
     with bench.stage("train"):
         progress = _begin(job.candidate, study, seed)
-        _train(
-            progress,
-            Training(**job.candidate.training),
-            job.candidate,
-            study,
-            bench,
-            study.epochs,
-        )
+        settings = Training(**job.candidate.training)
+        _train(progress, settings, job.candidate, study, bench, study.epochs, study.epochs)
     with bench.stage("compress"):
         network = progress.result().cpu()
         precision = compress(network, job.candidate, study, bench)
@@ -333,18 +330,24 @@ def _train(
     candidate: Candidate,
     study: StudySpec,
     bench: Bench,
+    epochs: int,
     until_epoch: int,
 ) -> None:
-    taught = settings.taught
-    train(
+    """Train on until `until_epoch` of `epochs`, on one device or several."""
+    teacher = None
+    if settings.taught:
+        teacher = teacher_outputs(settings.teacher, study.task, bench.device)
+    train_on(
+        devices_of(bench.device, bench.devices),
         progress,
         study.task,
         settings,
         Augmentation(**candidate.augmentation),
+        epochs=epochs,
         until_epoch=until_epoch,
-        device=bench.device,
+        threads=bench.threads,
         turnstile=bench.turnstile,
-        teacher=teacher_outputs(settings.teacher, study.task, bench.device) if taught else None,
+        teacher=teacher,
     )
 
 
@@ -364,7 +367,7 @@ def _finetune(
         epochs=epochs,
         seed=_seed(candidate, study),
     )
-    _train(progress, settings, candidate, study, bench, epochs)
+    _train(progress, settings, candidate, study, bench, epochs, epochs)
     network.load_state_dict(progress.newest.state_dict())
 
 

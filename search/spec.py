@@ -15,6 +15,7 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from objectives.costs import Cost
 from objectives.device import missing_device
+from objectives.parallel import devices_of
 from objectives.target import Target
 from objectives.tasks import Metric, Task, TaskError, load
 from objectives.training import Training
@@ -384,4 +385,8 @@ def _read_executor(document: Document) -> Executor:
     if reason := missing_device(executor.train_device):
         name = _named(document, raw, path)[0]
         raise document.error((*path, name, "device"), reason)
+    last = devices_of(executor.train_device, executor.num_devices)[-1]
+    if reason := missing_device(last):
+        name = _named(document, raw, path)[0]
+        raise document.error((*path, name, "devices_per_candidate"), reason)
     return executor
