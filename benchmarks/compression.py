@@ -1,14 +1,15 @@
 """What each step gives: python -m benchmarks.compression [TABLE ...] [--seeds 3] [--to FILE].
 
-LeNet on MNIST and MobileNet on the CIFAR-10 subset, as they are, with one thing at a time, and with
-all together: another structure, augmentation, pruning, quantization, and the other steps. Each row
-is one candidate's whole life by the code of the search (price, train, compress, fine-tune, score) with
-one thread, `--seeds` times. Told are accuracy on the test split, FLOPs, size of the file, latency,
-and what of the seconds went into the steps themselves; medians over the seeds with their spread.
+LeNet on MNIST and MobileNet on the CIFAR-10 subset: as they are, with one thing at a time, and
+with all together. Each row is one candidate's whole life by the code of the search (train,
+compress, fine-tune, deploy, score, price) with one thread, `--seeds` times. Told are accuracy on the
+test split, FLOPs, size of the file, latency, and the seconds that applying the steps themselves takes
+(without fine-tuning); medians over the seeds, of the accuracy also least and most.
 """
 
 import argparse
 import statistics
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import yaml
 
 from benchmarks.conditions import keep
 from objectives.tasks import load
-from search.evaluate import evaluate
+from search.evaluate import CALIBRATION_PRICE, evaluate, real_inputs
 from search.evaluation import Confirm
 from search.spec import read_study
 from search.study import StudySpec
@@ -30,7 +31,12 @@ Options = dict[str, Any]
 STUDY: Options = {
     "name": "compression",
     "targets": {"cpu": {"device": "cpu", "threads": 1, "batch": 1, "runtime": "onnxruntime"}},
-    "objectives": ["accuracy", "flops", {"size": {"target": "cpu"}}, {"latency": {"target": "cpu"}}],
+    "objectives": [
+        "accuracy",
+        "flops",
+        {"size": {"target": "cpu"}},
+        {"latency": {"target": "cpu"}},
+    ],
     "storage": "sqlite:///unused.db",
 }
 MEASURED = ("accuracy", "flops", "size", "latency")
@@ -102,8 +108,18 @@ def lives(table: Table, changes: Options, seeds: int) -> Options:
         done = evaluate(job, study, "cpu", 1)
         assert done.status == "confirmed", done.reason
         row = {name: done.measurements[name].value for name in MEASURED}
-        rows.append({**row, "steps_s": done.seconds.get("steps", 0.0)})
+        rows.append({**row, "steps_s": steps_s(study, candidate)})
     return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def steps_s(study: StudySpec, candidate: Candidate) -> float:
+    """Seconds that the candidate's steps take on an untrained network."""
+    network = study.space.build(candidate, *load(study.task).signature).eval()
+    example = real_inputs(study, CALIBRATION_PRICE)
+    start = time.perf_counter()
+    for _, step in study.space.pipeline(candidate):
+        step.apply(network, example)
+    return time.perf_counter() - start
 
 
 def read(table: Table, changes: Options) -> tuple[StudySpec, Candidate]:
@@ -124,10 +140,11 @@ def told(row: str, result: Options) -> str:
     """One line of the table."""
     accuracy = result["accuracy"]
     middle = {name: statistics.median(values) for name, values in result.items()}
+    low, high = 100 * min(accuracy), 100 * max(accuracy)
+    share = f"{100 * middle['accuracy']:6.2f}% ({low:.2f} - {high:.2f})"
     return (
-        f"  {row:18} {100 * middle['accuracy']:6.2f}% ({100 * min(accuracy):.2f} - "
-        f"{100 * max(accuracy):.2f})  {middle['flops']:9.3g} FLOPs  {middle['size'] / 1e3:7.1f} kB  "
-        f"{1e3 * middle['latency']:7.1f} us  steps {middle['steps_s']:.2f} s"
+        f"  {row:18} {share}  {middle['flops']:9.3g} FLOPs  {middle['size'] / 1e3:7.1f} kB  "
+        f"{1e3 * middle['latency']:7.1f} us  steps {middle['steps_s']:.3f} s"
     )
 
 

@@ -50,8 +50,16 @@ CLEARLY = 1.3
 PARITY_TOLERANCE = 1e-3
 """Largest difference of an answer over the largest output, at fp32: 3e-6 was seen, and three
 orders of magnitude above that is another network."""
-TOLERANCES = {"fp32": PARITY_TOLERANCE, "bf16": 0.02, "int8": 0.02}
-"""The same by precision, for one file on two machines: a rounding step of int8 is 1/255."""
+TOLERANCES = {
+    "fp32": PARITY_TOLERANCE,
+    "bf16": 0.02,
+    "fp16": 0.005,
+    "int8": 0.02,
+    "int8_dynamic": 0.02,
+    "int4": 0.02,
+}
+"""The same by precision, for one file on two machines: a rounding step of int8 is 1/255, of fp16
+1/2048; with int4 activations are rounded to int8."""
 INPUT = "input"
 
 thread_time_ns = getattr(time, "thread_time_ns", time.perf_counter_ns)

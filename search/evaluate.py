@@ -3,7 +3,9 @@
 `evaluate` never raises: whatever goes wrong with a candidate becomes an evaluation that says so.
 """
 
+import copy
 import dataclasses
+import functools
 import io
 import math
 import time
@@ -22,19 +24,27 @@ from objectives.measurement import Measurement
 from objectives.parallel import PeerError, devices_of, train_on
 from objectives.runtimes import Deployment, DeploymentError
 from objectives.runtimes.remote import TargetAwayError
-from objectives.tasks import load
-from objectives.training import NonFiniteLossError, Progress, Training, answers, begin
+from objectives.tasks import Task, load
+from objectives.training import (
+    Augment,
+    NonFiniteLossError,
+    Progress,
+    Training,
+    answers,
+    begin,
+    train,
+)
 from search.artifacts import Folder, weights_name
 from search.evaluation import Artifact, Confirm, Evaluation, Job, Price, Train
+from search.recovery import Recovery, Taught, taught
 from search.study import StudySpec
 from spaces.augmentation import Augmentation
 from spaces.candidate import Candidate, digest
-from spaces.compression import StepError
+from spaces.compression import Learner, Lesson, StepError
+from spaces.compression.sparsify import held_zeros
 
 CALIBRATION_PRICE, CALIBRATION_SCORE = 8, 64
 """Real inputs for the ranges of int8: speed does not depend on them, accuracy does."""
-FINETUNE_LR = 0.3
-"""Factor on the learning rate while a pruned network recovers; 1 loses what was learned."""
 
 
 class NotFiniteError(ArithmeticError):
@@ -276,13 +286,17 @@ def rebuild(
 
 def compress(network: nn.Module, candidate: Candidate, study: StudySpec, bench: Bench) -> str:
     """Apply the steps to a trained network, fine-tuning where one asks; returns the precision."""
-    precision = "fp32"
-    for _, step in study.space.pipeline(candidate):
-        applied = step.apply(network, real_inputs(study, CALIBRATION_PRICE))
+    precision, steps = "fp32", study.space.pipeline(candidate)
+    example = real_inputs(study, CALIBRATION_PRICE)
+    finetune = functools.partial(_finetune, candidate, study, bench)
+    trainer = Recovery(copy.deepcopy(network).eval(), study.task, finetune)
+    for _, step in steps:
+        if isinstance(step, Learner):
+            applied = step.learn(network, example, trainer)
+        else:
+            applied = step.apply(network, example)
+            trainer.train(network, applied.finetune_epochs)
         precision = applied.precision or precision
-        if applied.finetune_epochs:
-            _finetune(network, candidate, study, bench, applied.finetune_epochs)
-            network.cpu()
     network.eval()
     return precision
 
@@ -352,14 +366,29 @@ def _train(
 
 
 def _finetune(
-    network: nn.Module, candidate: Candidate, study: StudySpec, bench: Bench, epochs: int
+    candidate: Candidate,
+    study: StudySpec,
+    bench: Bench,
+    network: nn.Module,
+    epochs: int,
+    lr: float,
+    lesson: Lesson | None,
 ) -> None:
-    """Train the pruned network for a few epochs with an optimizer, and an average, of its own.
+    """Train the compressed network for a few epochs with an optimizer, and an average, of its own.
 
-    It is not ended early: the few epochs are its whole schedule.
+    It is not ended early: the few epochs are its whole schedule. One device does it. Weights that
+    are exactly 0 stay so. `lr`: factor on the candidate's learning rate.
     """
     settings = Training(**candidate.training)
-    settings = dataclasses.replace(settings, lr=FINETUNE_LR * settings.lr, patience=0)
+    settings = dataclasses.replace(settings, lr=lr * settings.lr, patience=0)
+    task: Task = study.task
+    augment: Augment = Augmentation(**candidate.augmentation)
+    teacher = None
+    if lesson is not None:
+        task = Taught(study.task, lesson.temperature)
+        augment = taught(augment, lesson, bench.device)
+    elif settings.taught:
+        teacher = teacher_outputs(settings.teacher, study.task, bench.device)
     progress = begin(
         network,
         settings,
@@ -367,7 +396,17 @@ def _finetune(
         epochs=epochs,
         seed=_seed(candidate, study),
     )
-    _train(progress, settings, candidate, study, bench, epochs, epochs)
+    with held_zeros(network):
+        train(
+            progress,
+            task,
+            settings,
+            augment,
+            until_epoch=epochs,
+            device=bench.device,
+            turnstile=bench.turnstile,
+            teacher=teacher,
+        )
     network.load_state_dict(progress.newest.state_dict())
 
 

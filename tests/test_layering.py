@@ -34,7 +34,7 @@ FENCES = {
     "rich": ("search.tables",),
     "ruamel": ("search.document",),
     "torchvision": ("objectives.tasks.cifar10", "objectives.tasks.mnist"),
-    "torch_pruning": ("search.executors.warm", "spaces.compression.prune"),
+    "torch_pruning": ("search.executors.warm", "spaces.compression.channels"),
 }
 """Library -> the only modules that may import it, at any level; a dot at the end: all below."""
 

@@ -161,7 +161,7 @@ def test_exception_in_a_process_is_told(turnstile: Turnstile) -> None:
 
 def test_process_that_dies_ends_the_others(turnstile: Turnstile) -> None:
     before = {child.pid for child in children()}
-    with pytest.raises(PeerError, match="process [12] of 2"):
+    with pytest.raises(PeerError, match=r"process [12] of 2"):
         trained(2, Training(batch=16), turnstile, augment=dies)
     left = [child for child in children() if child.pid not in before]
     assert [child for child in left if "multiprocessing" not in " ".join(child.cmdline())] == []

@@ -62,7 +62,7 @@ class Runtime(Protocol):
     """A way to deploy a network. Implementations are frozen dataclasses; fields are YAML keys."""
 
     precisions: ClassVar[frozenset[str]]
-    """What it can run: of fp32, bf16, int8."""
+    """What it can run: of fp32, bf16, fp16, int8, int8_dynamic, int4."""
 
     def check(self, device: str) -> str | None:
         """The reason why it cannot run on `device`, or None."""

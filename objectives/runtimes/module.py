@@ -13,7 +13,7 @@ from objectives.gpu_clock import gpu_ms
 from objectives.measurement import Condition
 from objectives.runtimes.deployment import Deployment, DeploymentError
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Forward = Callable[[Tensor], Tensor]
 
