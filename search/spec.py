@@ -66,6 +66,7 @@ def read_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
     name, storage, artifacts = read_address(document)
     task_name, task = _read_task(document)
     space = _read_space(document)
+    _check_smoothing(document, space, task)
     targets = _read_targets(document)
     _check_precisions(document, space, targets)
     objectives = _read_objectives(document, task, targets)
@@ -165,15 +166,17 @@ def _read_task(document: Document) -> tuple[str, Task]:
     """The task, with its data read: a missing folder is found now."""
     name = _named(document, document.data["task"], ("task",))[0]
     task = _make(document, "task", document.data["task"], ("task",))
-    if not isinstance(task, Task):
-        raise document.error(("task",), f"{name} is not a task; it lacks metric, loss or splits")
     try:
-        load(task)
+        is_task = isinstance(task, Task)  # reads the metric, which may read the data
+        if is_task:
+            load(task)
     except TaskError as error:
         raise document.error(("task",), str(error)) from error
     except Exception as error:
         told = f"{name} cannot read its data: {type(error).__name__}: {error}"
         raise document.error(("task",), f"{told}; mend the task") from error
+    if not is_task:
+        raise document.error(("task",), f"{name} is not a task; it lacks metric, loss or splits")
     return name, task
 
 
@@ -182,6 +185,17 @@ def _read_space(document: Document) -> Space:
         return read_space(document.data["space"], resolve, Training, Augmentation)
     except SpaceError as error:
         raise document.error(("space", *error.path), str(error)) from error
+
+
+def _check_smoothing(document: Document, space: Space, task: Task) -> None:
+    """Label smoothing spreads a class over the others; values have none."""
+    for choice in space.training.choices:
+        smooths = choice.name == "training.label_smoothing" and members(choice.domain) != (0.0,)
+        if smooths and load(task).has_values:
+            raise document.error(
+                ("space", "training", "label_smoothing"),
+                "the task's targets are values, not classes; remove label_smoothing",
+            )
 
 
 def _read_targets(document: Document) -> dict[str, Target]:

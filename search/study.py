@@ -110,9 +110,10 @@ class StudySpec:
         return digest([fingerprint(self.task), self.epochs, self.seed, *sources])
 
     def cost_context(self) -> str:
-        """What costs include besides the candidate: the shape of inputs and outputs."""
+        """What costs include besides the candidate: inputs, outputs and number of ids."""
         splits = load(self.task)
-        return digest([list(splits.input_shape), splits.outputs, self.space.source()])
+        ids = [list(splits.vocabulary)] if splits.vocabulary else []
+        return digest([list(splits.input_shape), splits.outputs, *ids, self.space.source()])
 
     def costs_key(self) -> str:
         """Equal for studies that measure the same costs on the same targets."""
