@@ -71,7 +71,9 @@ class Flops:
 
     def measure(self, subject: Subject) -> Measurement:
         """Count on meta tensors."""
-        return exact(count_flops(subject.network, tuple(subject.inputs.shape[1:])).total, "flops")
+        inputs = subject.inputs
+        counted = count_flops(subject.network, tuple(inputs.shape[1:]), dtype=inputs.dtype)
+        return exact(counted.total, "flops")
 
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})

@@ -4,6 +4,7 @@
 """
 
 import copy
+import dataclasses
 import functools
 import io
 import math
@@ -18,7 +19,9 @@ from torch import Tensor, nn
 from objectives.complexity import UncountedError
 from objectives.costs import Subject
 from objectives.device import MACHINE, Turnstile
+from objectives.distil import TeacherError, teacher_outputs
 from objectives.measurement import Measurement
+from objectives.parallel import PeerError, devices_of, train_on
 from objectives.runtimes import Deployment, DeploymentError
 from objectives.runtimes.remote import TargetAwayError
 from objectives.tasks import Task, load
@@ -54,7 +57,9 @@ KNOWN_FAILURES = (
     UncountedError,
     NonFiniteLossError,
     NotFiniteError,
+    PeerError,
     TargetAwayError,
+    TeacherError,
 )
 """Errors whose message is the sentence for the user; of others the type is told too."""
 
@@ -71,6 +76,8 @@ class Bench:
     device: str
     threads: int
     turnstile: Turnstile
+    devices: int = 1
+    """Of the kind of `device`, that train together."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -86,10 +93,15 @@ class Bench:
             self.seconds["wait"] = self.seconds.get("wait", 0.0) + wait_s
 
 
-def evaluate(job: Job, study: StudySpec, device: str, threads: int) -> Evaluation:
-    """Do a job of `study`, training on `device` with `threads` CPU threads."""
+def evaluate(
+    job: Job, study: StudySpec, device: str, threads: int, devices: int = 1
+) -> Evaluation:
+    """Do a job of `study`, training on `device` with `threads` CPU threads.
+
+    With several `devices` they are the first ones of its kind, `threads` each.
+    """
     torch.set_num_threads(threads)
-    bench = Bench(device, threads, Turnstile(MACHINE))
+    bench = Bench(device, threads, Turnstile(MACHINE), devices)
     try:
         if isinstance(job, Price):
             return price(job, study, bench)
@@ -179,10 +191,11 @@ def train_to_rung(job: Train, study: StudySpec, bench: Bench) -> Evaluation:
     store = Folder(study.artifacts)
     with bench.stage("train"):
         progress = _resume(job, study, store)
-        _train(progress, job.candidate, study, bench, job.until_epoch)
+        settings = Training(**job.candidate.training)
+        _train(progress, settings, job.candidate, study, bench, study.epochs, job.until_epoch)
         train_key = job.candidate.train_key(study.context())
     with bench.stage("compress"):
-        network = copy.deepcopy(progress.network).cpu()
+        network = progress.result().cpu()
         precision = compress(network, job.candidate, study, bench)
     with bench.stage("score"):
         inputs = real_inputs(study, CALIBRATION_SCORE)
@@ -214,9 +227,10 @@ def confirm(job: Confirm, study: StudySpec, bench: Bench) -> Evaluation:
     splits, seed = load(study.task), _seed(job.candidate, study, job.seed)
     with bench.stage("train"):
         progress = _begin(job.candidate, study, seed)
-        _train(progress, job.candidate, study, bench, study.epochs)
+        settings = Training(**job.candidate.training)
+        _train(progress, settings, job.candidate, study, bench, study.epochs, study.epochs)
     with bench.stage("compress"):
-        network = progress.network.cpu()
+        network = progress.result().cpu()
         precision = compress(network, job.candidate, study, bench)
     with bench.stage("score"):
         inputs = real_inputs(study, CALIBRATION_SCORE)
@@ -325,16 +339,29 @@ def _begin(candidate: Candidate, study: StudySpec, seed: int) -> Progress:
 
 
 def _train(
-    progress: Progress, candidate: Candidate, study: StudySpec, bench: Bench, until_epoch: int
+    progress: Progress,
+    settings: Training,
+    candidate: Candidate,
+    study: StudySpec,
+    bench: Bench,
+    epochs: int,
+    until_epoch: int,
 ) -> None:
-    train(
+    """Train on until `until_epoch` of `epochs`, on one device or several."""
+    teacher = None
+    if settings.taught:
+        teacher = teacher_outputs(settings.teacher, study.task, bench.device)
+    train_on(
+        devices_of(bench.device, bench.devices),
         progress,
         study.task,
-        Training(**candidate.training),
+        settings,
         Augmentation(**candidate.augmentation),
+        epochs=epochs,
         until_epoch=until_epoch,
-        device=bench.device,
+        threads=bench.threads,
         turnstile=bench.turnstile,
+        teacher=teacher,
     )
 
 
@@ -347,16 +374,21 @@ def _finetune(
     lr: float,
     lesson: Lesson | None,
 ) -> None:
-    """Train the compressed network for a few epochs with an optimizer of its own.
+    """Train the compressed network for a few epochs with an optimizer, and an average, of its own.
 
-    Weights that are exactly 0 stay so. `lr`: factor on the candidate's learning rate.
+    It is not ended early: the few epochs are its whole schedule. One device does it. Weights that
+    are exactly 0 stay so. `lr`: factor on the candidate's learning rate.
     """
-    settings = Training(**{**candidate.training, "lr": lr * candidate.training["lr"]})
+    settings = Training(**candidate.training)
+    settings = dataclasses.replace(settings, lr=lr * settings.lr, patience=0)
     task: Task = study.task
     augment: Augment = Augmentation(**candidate.augmentation)
+    teacher = None
     if lesson is not None:
         task = Taught(study.task, lesson.temperature)
         augment = taught(augment, lesson, bench.device)
+    elif settings.taught:
+        teacher = teacher_outputs(settings.teacher, study.task, bench.device)
     progress = begin(
         network,
         settings,
@@ -373,7 +405,9 @@ def _finetune(
             until_epoch=epochs,
             device=bench.device,
             turnstile=bench.turnstile,
+            teacher=teacher,
         )
+    network.load_state_dict(progress.newest.state_dict())
 
 
 def _seed(candidate: Candidate, study: StudySpec, repetition: int = 0) -> int:

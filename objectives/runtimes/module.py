@@ -32,8 +32,8 @@ class Placed:
         self.module = module.to(memory_format=self.layout)
 
     def place(self, inputs: Tensor) -> Tensor:
-        """Inputs (N, ...) on the CPU -> as the module takes them."""
-        dtype = self.dtype if inputs.is_floating_point() else inputs.dtype  # ids stay ids
+        """Inputs (N, ...) on the CPU -> as the module takes them; ids stay ids."""
+        dtype = self.dtype if inputs.is_floating_point() else inputs.dtype
         return inputs.to(device=self.device, dtype=dtype, memory_format=self.layout)
 
     def forward(self, inputs: Tensor) -> Tensor:

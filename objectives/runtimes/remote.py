@@ -209,7 +209,7 @@ def _tar(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _npz(inputs: NDArray[np.float32]) -> bytes:
+def _npz(inputs: NDArray[np.generic]) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, inputs=inputs)
     return buffer.getvalue()
