@@ -196,8 +196,9 @@ def fingerprint(task: Task) -> str:
         for part in (split.inputs, split.targets):
             digest.update(f"{tuple(part.shape)}{part.dtype}".encode())
             digest.update(part.contiguous().numpy().tobytes())
-    for scale in (splits.mean, splits.std):
-        digest.update(np.asarray(scale, np.float64).tobytes())
+    # sums may differ in their last digits from one processor or thread count to another
+    scales = [f"{value:.9g}" for value in np.ravel((splits.mean, splits.std))]
+    digest.update(" ".join(scales).encode())
     for scale in (splits.target_mean, splits.target_std):
         digest.update(np.asarray(scale, np.float64).tobytes())
     digest.update(f"{splits.outputs} {splits.vocabulary}".encode())
@@ -233,5 +234,6 @@ def take(
 
 def mean_std(inputs: Tensor) -> tuple[float, float]:
     """Mean and standard deviation over all values of the training inputs."""
-    values = inputs.double()
-    return float(values.mean()), float(values.std().clamp(min=1e-6))
+    values = inputs.numpy()
+    mean, std = values.mean(dtype=np.float64), values.std(dtype=np.float64, ddof=1)
+    return float(mean), max(float(std), 1e-6)
