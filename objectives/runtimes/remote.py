@@ -100,6 +100,7 @@ class RemoteDeployment(Deployment):
         request = {
             "threads": self.threads,
             "batch": batch,
+            "cores": list(plan.cores),
             "clock": plan.clock,
             "precision": plan.precision,
             "max_s": plan.max_s,
