@@ -111,7 +111,9 @@ class WordAttention(nn.Module):
     def __init__(self, length: int, size: int, heads: int) -> None:
         super().__init__()
         self.length, self.heads, self.width = length, heads, size // heads
-        self.query, self.key, self.value, self.out = (nn.Linear(size, size) for _ in range(4))
+        self.query, self.value, self.out = (nn.Linear(size, size) for _ in range(3))
+        # a bias of the keys adds the same to all scores of a query, which a softmax drops
+        self.key = nn.Linear(size, size, bias=False)
 
     def forward(self, x_BLE: Tensor, real_BL1: Tensor) -> Tensor:
         """(B, L, E) -> (B, L, E)."""
