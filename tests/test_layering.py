@@ -33,7 +33,7 @@ FENCES = {
     "moocore": ("search.pareto",),
     "rich": ("search.tables",),
     "ruamel": ("search.document",),
-    "torchvision": ("objectives.tasks.mnist",),
+    "torchvision": ("objectives.tasks.mnist", "spaces.families.pretrained"),
     "torch_pruning": ("search.executors.warm", "spaces.compression.prune"),
 }
 """Library -> the only modules that may import it, at any level; a dot at the end: all below."""

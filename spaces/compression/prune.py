@@ -2,6 +2,8 @@
 
 import math
 import warnings
+from collections.abc import Collection
+from dataclasses import dataclass as plain_dataclass
 from typing import Literal
 
 import torch
@@ -140,3 +142,69 @@ def _prune(
         raise StepError(f"prune: the outputs changed from {tuple(shape)} to {tuple(after_shape)}")
     if sum(p.numel() for p in network.parameters()) >= before:
         raise StepError("prune: torch-pruning removed nothing")
+
+
+@plain_dataclass(frozen=True)
+class ChannelGroup:
+    """Layers whose outputs are the same channels (residual sums, depthwise convolutions)."""
+
+    layers: tuple[str, ...]
+    """Names as in `named_modules`."""
+    width: int
+    """Channels of the first of them."""
+
+
+def channel_groups(network: nn.Module, example: Tensor) -> tuple[ChannelGroup, ...]:
+    """Every layer of `network` with those that lose channels together with it.
+
+    `example`: inputs (N, ...), N >= 1; their values do not matter.
+
+    Raises:
+        StepError: torch-pruning cannot follow the network.
+    """
+    import torch_pruning
+
+    _refuse_unsupported(network)
+    names = {m: name for name, m in network.named_modules() if isinstance(m, LAYERS)}
+    was_training = network.training
+    try:
+        with warnings.catch_warnings(), torch.enable_grad():
+            warnings.simplefilter("ignore")
+            graph = torch_pruning.DependencyGraph().build_dependency(network.eval(), example[:1])
+            found = [
+                tuple(
+                    dict.fromkeys(
+                        names[dependency.target.module]
+                        for dependency, _ in group
+                        if dependency.target.module in names
+                        and graph.is_out_channel_pruning_fn(dependency.handler)
+                    )
+                )
+                for group in graph.get_all_groups(root_module_types=list(LAYERS))
+            ]
+    except Exception as error:
+        raise StepError(f"torch-pruning cannot follow this network: {error}") from error
+    finally:
+        network.train(was_training)
+    widths = {name: _width(layer) for layer, name in names.items()}
+    return tuple(ChannelGroup(layers, widths[layers[0]]) for layers in found if layers)
+
+
+def narrow(network: nn.Module, example: Tensor, layers: Collection[str], ratio: float) -> None:
+    """Remove the share `ratio` of the channels of the named layers, as `Prune` does of all.
+
+    `example`: as for `Prune.apply`.
+
+    Raises:
+        StepError: it cannot be done.
+    """
+    _refuse_unsupported(network)
+    named = {name: m for name, m in network.named_modules() if isinstance(m, LAYERS)}
+    step, was_training = Prune(ratio=ratio), network.training
+    shares = {
+        named[name]: share for name in layers if (share := step._share(_width(named[name]))) > 0
+    }
+    if shares:
+        others: list[nn.Module] = [m for name, m in named.items() if name not in layers]
+        _prune(network, example[:2], shares, others)
+    network.train(was_training)
