@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--changeable",
         action="store_true",
-        help="of a module: list what the part `module` changes",
+        help="of a module: what the part `module` can change",
     )
     parser.add_argument("--json", action="store_true", help="print as JSON")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with a picture")

@@ -119,7 +119,8 @@ def _factory(path: str) -> Callable[..., Any]:
             "for a model of torchvision",
         )
     try:
-        return import_path(path)
+        with torch.random.fork_rng(devices=[]):  # what a first import draws, a second does not
+            return import_path(path)
     except ValueError as error:
         raise NetworkError("factory", str(error)) from error
 
