@@ -31,6 +31,29 @@ def pictures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder / "pictures"
 
 
+BACKBONE = """
+from torch import nn
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Conv2d(8, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        return (x + self.norm(self.inner(x))).relu()
+
+
+class Backbone(nn.Sequential):
+    def __init__(self):
+        blocks = [Block() for _ in range(3)]
+        pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        super().__init__(nn.Conv2d(3, 8, 5, 2, 2), *blocks, *pool, nn.Linear(8, 1000))
+"""
+"""A small network of residual blocks with the head of another task."""
+
+
 @pytest.mark.parametrize("name", STUDIES)
 def test_shipped_study_is_accepted(name: str, data: Path, pictures: Path) -> None:
     study = read_study(ROOT / "studies" / name)
@@ -41,6 +64,7 @@ def test_shipped_study_is_accepted(name: str, data: Path, pictures: Path) -> Non
 def test_own_pictures_and_a_brought_network_become_an_exported_model(
     pictures: Path, command: Command
 ) -> None:
+    (pictures.parent / "my_nets.py").write_text(BACKBONE)
     study = str(ROOT / "studies" / "pictures_pretrained.yaml")
     small = (
         "search.trials=2",
@@ -48,8 +72,8 @@ def test_own_pictures_and_a_brought_network_become_an_exported_model(
         "search.rungs=[1]",
         "executor=inline",
         "task.image_folder.size=16",
-        "space.architecture.module.factory=torchvision:mobilenet_v3_small",
-        "space.architecture.module.size=[24, 32]",
+        "space.architecture.module.factory=my_nets:Backbone",
+        "space.architecture.module.size=[12, 16]",
     )
     ran = command("run", study, *small, timeout=240)
     assert ran.returncode == 0, ran.stderr
@@ -66,7 +90,12 @@ def test_imagenet_is_planned_and_priced_from_a_folder_laid_out_as_it_is(
     for child in ("light_on_top", "dark_on_top"):
         shutil.copytree(pictures / child, pictures / "val" / child)
         (pictures / child).rename(pictures / "train" / child)
-    small = ("search.plan=8", "executor.process.workers=1", "task.image_folder.size=32")
+    small = (
+        "search.plan=8",
+        "executor.process.workers=1",
+        "task.image_folder.size=32",
+        "objectives=[accuracy, flops]",
+    )
     planned = command(
         "run", str(ROOT / "studies" / "imagenet.yaml"), *small, "--dry-run", timeout=240
     )

@@ -133,7 +133,7 @@ def pixel_mean_std(pictures: Tensor) -> tuple[float, float]:
     (2.0, 1.632993161855452)
     """
     counts = torch.zeros(256, dtype=torch.int64)
-    for chunk in pictures.split(1024):
+    for chunk in torch.split(pictures, 1024):
         counts += chunk.flatten().bincount(minlength=256)
     values, total = torch.arange(256, dtype=torch.float64), int(counts.sum())
     mean = float((values * counts).sum() / total)
