@@ -5,12 +5,13 @@ from spaces.families.convnet import ConvNet
 from spaces.families.family import Family
 from spaces.families.lenet import LeNet
 from spaces.families.mlp import MLP
+from spaces.families.module import Module
 from spaces.families.own import Own
 from spaces.families.recommender import Recommender
 from spaces.families.speech import Speech
 from spaces.families.text import Text
 
-__all__ = ["FAMILIES", "Family", "Own"]
+__all__ = ["FAMILIES", "Family", "Module", "Own"]
 
 FAMILIES: dict[str, type[Family]] = {
     "convnet": ConvNet,
@@ -20,4 +21,5 @@ FAMILIES: dict[str, type[Family]] = {
     "recommender": Recommender,
     "speech": Speech,
     "control": Control,
+    "module": Module,
 }
