@@ -327,9 +327,13 @@ def test_defaults_and_fixed_values_are_spelled_out_and_idle_steps_left_out() -> 
         "width": [16],
         "kernel": [3],
         "blocks": [1],
+        "block": "plain",
+        "norm": "batch",
+        "se": 0,
         "pool": [2],
         "pool_kind": "max",
         "activation": "relu",
+        "dropout": 0.0,
     }
     assert first.training["lr"] == 0.01
     assert first.training["optimizer"] == "adamw"

@@ -3,21 +3,33 @@
 import copy
 import dataclasses
 import itertools
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from objectives.complexity import count_flops
+from objectives.runtimes.deployment import PARITY_TOLERANCE
+from objectives.runtimes.onnx_export import Exporter
+from objectives.runtimes.onnxruntime import OnnxRuntime
 from spaces.families import FAMILIES, Family
 from spaces.families.convnet import ConvNet
-from spaces.families.layers import ACTIVATIONS, pooled, pooling
+from spaces.families.layers import ACTIVATIONS, Activation, pooled, pooling
 from spaces.families.lenet import LeNet
 from spaces.families.own import Own
 from spaces.part import read_part
+from tests.variants import VARIANTS
 
-SHAPES = [(1, 8, 8), (3, 32, 32), (1, 12, 20), (2, 9, 5)]
+Options = dict[str, Any]
+SQUARES = [(1, 8, 8), (1, 28, 28), (3, 32, 32)]
+"""Shapes that the default of every family takes."""
+SHAPES = [*SQUARES, (1, 12, 20), (2, 9, 5)]
 every_family = pytest.mark.parametrize("name", FAMILIES)
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
+every_variant = pytest.mark.parametrize(
+    ("name", "options"), VARIANTS, ids=lambda value: str(value).replace("'", "")
+)
 
 
 def built(family: Family, shape: tuple[int, ...], *, seed: int = 0) -> nn.Module:
@@ -43,7 +55,9 @@ def test_default_network_returns_one_row_of_outputs_for_each_input(
     name: str, shape: tuple[int, ...]
 ) -> None:
     family = FAMILIES[name]()
-    assert family.check(shape, 10) is None
+    if reason := family.check(shape, 10):
+        assert shape not in SQUARES, reason
+        return
     network = built(family, shape)
     for count in (1, 3):
         outputs = answer(network, shape, count)
@@ -84,7 +98,10 @@ def test_canonical_family_builds_the_same_network(name: str, shape: tuple[int, .
     family = FAMILIES[name]()
     canonical = family.canonical(shape)
     assert canonical.canonical(shape) == canonical
-    assert torch.equal(answer(built(family, shape), shape), answer(built(canonical, shape), shape))
+    assert canonical.check(shape, 10) == family.check(shape, 10)
+    if family.check(shape, 10) is None:
+        expected = answer(built(family, shape), shape)
+        assert torch.equal(answer(built(canonical, shape), shape), expected)
 
 
 @every_family
@@ -113,6 +130,63 @@ def test_family_is_frozen_and_refuses_unknown_options(name: str) -> None:
         setattr(family, field, None)
     with pytest.raises(ValueError, match="no_such_option"):
         FAMILIES[name](no_such_option=1)
+
+
+def test_every_family_has_variants() -> None:
+    assert {name for name, _ in VARIANTS} == set(FAMILIES)
+
+
+@every_variant
+@pytest.mark.parametrize("shape", SQUARES, ids=str)
+def test_variant_is_built_from_its_canonical_choices_and_answers_alike(
+    name: str, options: Options, shape: tuple[int, ...]
+) -> None:
+    family = FAMILIES[name](**options)
+    canonical = family.canonical(shape)
+    assert family.check(shape, 10) is None
+    assert canonical.canonical(shape) == canonical
+    outputs = answer(built(family, shape), shape)
+    assert outputs.shape == (2, 10)
+    assert torch.equal(answer(built(canonical, shape), shape), outputs)
+
+
+@every_variant
+def test_every_parameter_of_a_variant_is_counted_and_learns(name: str, options: Options) -> None:
+    shape = (1, 8, 8)
+    network = built(FAMILIES[name](**options), shape).train()
+    assert count_flops(network, shape).total > 0
+    network(torch.randn(4, *shape)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@every_variant
+def test_exported_variant_answers_alike_and_in_8_bits_nearly_so(
+    name: str, options: Options
+) -> None:
+    deviation = exported(FAMILIES[name](**options), "torchscript")
+    assert deviation["fp32"] <= PARITY_TOLERANCE
+    assert 0 < deviation["int8"] <= 0.1
+
+
+@every_family
+def test_file_of_the_shipping_exporter_answers_alike_too(name: str) -> None:
+    assert exported(FAMILIES[name](), "dynamo")["fp32"] <= PARITY_TOLERANCE
+
+
+def exported(family: Family, exporter: Exporter) -> dict[str, float]:
+    """Precision -> largest deviation of the deployed file as a share of the largest output."""
+    shape = (1, 8, 8)
+    network = built(family, shape)
+    calibration = torch.randn(16, *shape, generator=torch.Generator().manual_seed(2))
+    expected, deviation = answer(network, shape, 3), {}
+    for precision in ("fp32", "int8") if exporter == "torchscript" else ("fp32",):
+        deployed = OnnxRuntime(exporter=exporter).deploy(
+            network, calibration=calibration, precision=precision, device="cpu", threads=1
+        )
+        inputs = torch.randn(3, *shape, generator=torch.Generator().manual_seed(1))
+        difference = (deployed.run(inputs) - expected).abs().max()
+        deviation[precision] = float(difference / expected.abs().max())
+    return deviation
 
 
 @pytest.mark.parametrize("kind", ["max", "avg"])
@@ -167,8 +241,52 @@ def test_convnet_without_pooling_forgets_the_kind_of_pooling() -> None:
     assert ConvNet(pool_kind="avg").canonical(shape).pool_kind == "avg"
 
 
+def test_kernel_larger_than_the_picture_is_refused() -> None:
+    assert ConvNet(kernel=11).check((1, 11, 4), 10) is None
+    reason = ConvNet(kernel=(3, 11)).check((1, 8, 8), 10)
+    assert reason == "convnet kernel 11 is larger than the picture, 8 x 8; choose at most 8"
+    assert ConvNet(depth=1, kernel=(3, 11)).check((1, 8, 8), 10) is None
+
+
+def test_residual_convnet_has_the_parameters_counted_by_hand() -> None:
+    family = ConvNet(depth=1, width=8, blocks=2, block="residual", se=4)
+    norms, gates = 2 * 8, 8 * 2 + 2 + 2 * 8 + 8
+    first = 3 * 8 * 9 + 8 * 8 * 9 + 2 * norms + gates + 3 * 8 + norms
+    second = 2 * 8 * 8 * 9 + 2 * norms + gates
+    network = family.build((3, 32, 32), 10)
+    assert sum(p.numel() for p in network.parameters()) == first + second + 8 * 10 + 10
+
+
+def test_separable_convnet_without_norm_has_the_parameters_counted_by_hand() -> None:
+    family = ConvNet(depth=2, width=(8, 16), kernel=(3, 5), block="separable", norm="none")
+    stage_1 = 3 * 9 + 3 + 3 * 8 + 8
+    stage_2 = 8 * 25 + 8 + 8 * 16 + 16
+    network = family.build((3, 32, 32), 10)
+    assert sum(p.numel() for p in network.parameters()) == stage_1 + stage_2 + 16 * 10 + 10
+
+
+@pytest.mark.parametrize("block", ["plain", "residual", "separable"])
+def test_strides_of_convnet_leave_what_its_pools_say(block: str) -> None:
+    family = ConvNet(depth=3, width=8, pool=(2, 3, 0), pool_kind="stride", block=block, blocks=2)
+    sides: list[int] = []
+    network = family.build((1, 28, 28), 10).eval()
+    assert isinstance(network, nn.Sequential)
+    network[-3].register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape[-1]))
+    answer(network, (1, 28, 28))
+    assert sides == [5]  # 28, 14, 5
+    assert not any(isinstance(m, (nn.MaxPool2d, nn.AvgPool2d)) for m in network.modules())
+
+
+def test_dropout_changes_training_only() -> None:
+    torch.manual_seed(0)
+    network, inputs = ConvNet(dropout=0.5).build((1, 8, 8), 10), torch.randn(4, 1, 8, 8)
+    assert not torch.equal(network(inputs), network(inputs))
+    network.eval()
+    assert torch.equal(network(inputs), network(inputs))
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_convnet_uses_the_activation_by_name(activation: str) -> None:
+def test_convnet_uses_the_activation_by_name(activation: Activation) -> None:
     network = ConvNet(activation=activation).build((1, 8, 8), 10)
     kind = ACTIVATIONS[activation]
     assert sum(type(module) is kind for module in network.modules()) == 2

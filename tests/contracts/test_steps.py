@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from objectives.complexity import count_flops
 from spaces.compression import STEPS, Step, StepError
+from spaces.compression.prune import Prune
 from spaces.families import FAMILIES
+from tests.variants import VARIANTS
 
 SHAPE = (1, 8, 8)
 ACTIVE: dict[str, list[dict[str, Any]]] = {
@@ -19,9 +21,14 @@ ACTIVE: dict[str, list[dict[str, Any]]] = {
     "quantize": [{"scheme": "int8"}, {"scheme": "bf16"}],
 }
 """Step -> options that change a network, from mild to strong. A new step needs an entry."""
+REFUSED = {("prune", "vit")}
+"""(step, family) that do not go together, which the step says in a sentence."""
 
 every_step = pytest.mark.parametrize("name", STEPS)
-every_family = pytest.mark.parametrize("family", FAMILIES)
+every_fitting = pytest.mark.parametrize(
+    ("name", "family"),
+    [(name, family) for name in STEPS for family in FAMILIES if (name, family) not in REFUSED],
+)
 
 
 def fresh(family: str, seed: int = 0) -> nn.Module:
@@ -53,8 +60,7 @@ def test_step_that_changes_something_is_not_idle(name: str) -> None:
     assert not any(step.idle() for step in active(name))
 
 
-@every_step
-@every_family
+@every_fitting
 def test_compressed_network_still_returns_one_row_of_outputs(name: str, family: str) -> None:
     for step in active(name):
         network = fresh(family)
@@ -65,8 +71,7 @@ def test_compressed_network_still_returns_one_row_of_outputs(name: str, family: 
         assert outputs.isfinite().all()
 
 
-@every_step
-@every_family
+@every_fitting
 def test_step_never_adds_flops_or_parameters(name: str, family: str) -> None:
     def cost(network: nn.Module) -> tuple[int, int]:
         parameters = sum(p.numel() for p in network.parameters())
@@ -80,8 +85,7 @@ def test_step_never_adds_flops_or_parameters(name: str, family: str) -> None:
     assert all(later <= costs[0] for later in costs)
 
 
-@every_step
-@every_family
+@every_fitting
 def test_shapes_and_record_do_not_depend_on_the_weights(name: str, family: str) -> None:
     for step in active(name):
         networks = [fresh(family, seed) for seed in (0, 1)]
@@ -161,3 +165,39 @@ def test_network_that_a_step_refuses_is_refused_with_a_sentence(name: str) -> No
         except StepError as error:
             assert name in str(error)  # noqa: PT017  # a step may also accept it
             assert len(str(error).split()) > 4  # noqa: PT017
+
+
+@pytest.mark.parametrize(("name", "family"), sorted(REFUSED))
+def test_family_that_a_step_refuses_is_left_as_it_was(name: str, family: str) -> None:
+    for step in active(name):
+        network = fresh(family)
+        before = copy.deepcopy(network.state_dict())
+        with pytest.raises(StepError, match=f"{name}: .*; leave {name} out for this network"):
+            step.apply(network, examples())
+        after = network.state_dict()
+        assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 0.9])
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [(family, options) for family, options in VARIANTS if ("prune", family) not in REFUSED],
+    ids=lambda value: str(value).replace("'", ""),
+)
+def test_every_layer_of_every_variant_is_pruned_to_the_width_asked_for(
+    family: str, options: dict[str, Any], ratio: float
+) -> None:
+    step, kept = Prune(ratio=ratio), []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        network = FAMILIES[family](**options).build(SHAPE, 10).eval()
+        layers = {
+            layer: module.weight.shape[0]
+            for layer, module in network.named_modules()
+            if isinstance(module, (nn.Conv2d, nn.Linear))
+        }
+        *_, last = layers
+        kept.append(step.apply(network, examples()).record["kept"])
+        assert kept[-1] == {**{n: step.kept(w) for n, w in layers.items()}, last: 10}
+        network.train()(examples()).sum().backward()
+    assert kept[0] == kept[1]
