@@ -149,6 +149,7 @@ def _target(study: "StudySpec") -> dict[str, Any]:
         "name": name,
         "device": target.device,
         "threads": target.threads,
+        "cores": list(target.cores),
         "batch": target.batch,
         "runtime": type(target.runtime).__name__,
     }
@@ -179,13 +180,11 @@ def _latency(
             found: dict[str, Any] = costs[objective.name]["file"]
             return found
     from objectives.device import MACHINE, Turnstile
-    from objectives.timing import TimingPlan
     from search.evaluate import CALIBRATION_PRICE, real_inputs
 
     target = study.targets[first]
-    plan = TimingPlan(clock=target.clock, batch=target.batch)
     inputs = real_inputs(study, CALIBRATION_PRICE)
-    timed = deployment.time(inputs, target.batch, plan, Turnstile(MACHINE))
+    timed = deployment.time(inputs, target.batch, target.timing(), Turnstile(MACHINE))
     return {**_plain(timed), "conditions": {**deployment.conditions, **timed.conditions}}
 
 
@@ -197,8 +196,8 @@ def _input(study: "StudySpec") -> dict[str, Any]:
     return {
         "name": "input",
         "shape": ["batch", *splits.input_shape],
-        "dtype": "float32",
-        "prepare": "(value - mean) / std",
+        "dtype": "int64" if splits.vocabulary else "float32",
+        "prepare": "ids as they are" if splits.vocabulary else "(value - mean) / std",
         "mean": splits.mean,
         "std": splits.std,
         "classes": list(splits.classes),

@@ -15,6 +15,7 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from objectives.costs import Cost
 from objectives.device import missing_device
+from objectives.parallel import devices_of
 from objectives.target import Target
 from objectives.tasks import Metric, Task, TaskError, load
 from objectives.training import Training
@@ -23,10 +24,11 @@ from search.address import read_address
 from search.document import Document, Path_, read_document
 from search.errors import nearest
 from search.executors.executor import Executor
+from search.lessons import check_training
 from search.parts import resolve
 from search.study import ConfirmSettings, Objective, Score, SearchSettings, StudySpec
-from spaces.augmentation import Augmentation
-from spaces.choice import members
+from spaces.augmentation import Augmentation, unfit
+from spaces.choice import members, representatives
 from spaces.compression import Quantize
 from spaces.part import read_part
 from spaces.reading import SpaceError, read_space, rule
@@ -66,6 +68,7 @@ def read_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
     name, storage, artifacts = read_address(document)
     task_name, task = _read_task(document)
     space = _read_space(document)
+    _check_augmentation(document, space, task)
     targets = _read_targets(document)
     _check_precisions(document, space, targets)
     objectives = _read_objectives(document, task, targets)
@@ -76,6 +79,7 @@ def read_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
         task_name=task_name,
         task_source=read_part(task_name, resolve("task", task_name)).source,
         space=space,
+        teachers=check_training(document, space, load(task)),
         targets=targets,
         objectives=objectives,
         search=_read_search(document, objectives, task.metric),
@@ -182,6 +186,24 @@ def _read_space(document: Document) -> Space:
         return read_space(document.data["space"], resolve, Training, Augmentation)
     except SpaceError as error:
         raise document.error(("space", *error.path), str(error)) from error
+
+
+def _check_augmentation(document: Document, space: Space, task: Task) -> None:
+    """Every field that may be on must be for the task's kind of data."""
+    input_shape, _, vocabulary = load(task).signature
+    on = {}
+    for choice in space.augmentation.choices:
+        field = choice.name.removeprefix(f"{space.augmentation.prefix}.")
+        off = space.augmentation.part.fields[field].default
+        on[field] = any(value != off for value in representatives(choice.domain))
+        path: Path_ = ("space", "augmentation", field)
+        if on[field] and (reason := unfit(field, input_shape, vocabulary)):
+            raise document.error(path, reason)
+    for aid, main in Augmentation.AIDS.items():
+        if aid in on and not on.get(main):
+            raise document.error(
+                ("space", "augmentation", aid), f"{aid} changes nothing without {main}; add {main}"
+            )
 
 
 def _read_targets(document: Document) -> dict[str, Target]:
@@ -363,4 +385,8 @@ def _read_executor(document: Document) -> Executor:
     if reason := missing_device(executor.train_device):
         name = _named(document, raw, path)[0]
         raise document.error((*path, name, "device"), reason)
+    last = devices_of(executor.train_device, executor.num_devices)[-1]
+    if reason := missing_device(last):
+        name = _named(document, raw, path)[0]
+        raise document.error((*path, name, "devices_per_candidate"), reason)
     return executor

@@ -99,7 +99,9 @@ class _Program:
         import torch
 
         with torch.inference_mode():
-            output = self.module(torch.from_numpy(feed[agent.INPUT]).to(self.device, self.dtype))
+            inputs = torch.from_numpy(feed[agent.INPUT])
+            dtype = self.dtype if inputs.is_floating_point() else inputs.dtype
+            output = self.module(inputs.to(self.device, dtype))
         return [output.float().cpu().numpy()]
 
 

@@ -18,6 +18,7 @@ class Candidate:
     architecture: Options
     training: Options
     augmentation: Options
+    """The fields that are on; a field that the space adds later leaves keys as they are."""
     compression: tuple[tuple[str, Options], ...]
     """(step, options) in order; steps that change nothing are left out."""
 

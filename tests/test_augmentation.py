@@ -1,5 +1,6 @@
-"""Augmentation against torch's own turns and mirrors."""
+"""What every augmentation promises; turns, mirrors, mixing against closed forms."""
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -8,7 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
+from objectives.training import Training
 from spaces.augmentation import Augmentation, Targets
+from spaces.augmentation.fitting import NEEDS
+from spaces.families import FAMILIES
+from spaces.reading import read_space
 
 SHAPES = [(6, 1, 8, 8), (6, 3, 5, 9), (6, 2, 8, 4)]
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -44,29 +49,154 @@ def test_augmentation_that_is_off_is_the_identity(shape: tuple[int, ...]) -> Non
     assert torch.equal(generator.get_state(), state)
 
 
-ON: list[dict[str, Any]] = [
-    {"rotate_deg": 20.0},
-    {"shift": 0.2},
-    {"flip": True},
-    {"noise": 0.3},
-    {"mixup": 0.4},
-    {"rotate_deg": 10.0, "shift": 0.1, "flip": True, "noise": 0.1, "mixup": 0.2},
-]
+ON: dict[str, dict[str, Any]] = {
+    "noise": {"noise": 0.3},
+    "mixup": {"mixup": 0.4},
+    "rotate_deg": {"rotate_deg": 20.0},
+    "shift": {"shift": 0.2},
+    "flip": {"flip": True},
+    "scale": {"scale": 0.3},
+    "crop": {"crop": 0.2},
+    "light": {"light": 0.4},
+    "colour": {"colour": 0.5},
+    "erase": {"erase": 0.5},
+    "policy": {"policy": "rand"},
+    "policy_strength": {"policy": "trivial", "policy_strength": 1.0},
+    "cutmix": {"cutmix": 1.0},
+    "time_shift": {"time_shift": 0.2},
+    "time_mask": {"time_mask": 0.2},
+    "frequency_mask": {"frequency_mask": 0.2},
+    "feature_dropout": {"feature_dropout": 0.3},
+    "feature_swap": {"feature_swap": 0.3},
+    "token_dropout": {"token_dropout": 0.3},
+}
+EVERYTHING = {name: value for options in ON.values() for name, value in options.items()}
+MIXING = ("mixup", "cutmix", "feature_swap")
+"""Fields that let one input into another."""
+every_field = pytest.mark.parametrize("field", ON)
 
 
-@pytest.mark.parametrize("options", ON, ids=str)
-@every_shape
-def test_same_seed_gives_the_same_batch_and_another_seed_another(
-    options: dict[str, Any], shape: tuple[int, ...]
+def batches(field: str) -> list[Tensor]:
+    """Batches of six of the data that `field` is for."""
+    generator = seeded(99)
+    if NEEDS[field] == "texts":
+        return [torch.randint(50, (6, 30), generator=generator)]
+    shapes = {
+        "colour pictures": [(6, 3, 5, 9)],
+        "waveforms": [(6, 400), (6, 401)],
+        "rows of features": [(6, 16), (6, 5, 16)],
+    }.get(NEEDS[field], SHAPES)
+    return [torch.randn(*shape, generator=generator) for shape in shapes]
+
+
+def test_every_field_is_for_some_data_and_tested() -> None:
+    names = {field.name for field in fields(Augmentation)}
+    assert set(NEEDS) == names
+    assert set(ON) == names
+
+
+@every_field
+def test_same_seed_gives_the_same_batch_and_another_seed_another(field: str) -> None:
+    for inputs in batches(field):
+        before = inputs.clone()
+        augmentation = Augmentation(**ON[field])
+        first, again, other = (changed(augmentation, inputs, s) for s in (0, 0, 1))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+        assert not torch.equal(first, inputs)
+        assert (first.shape, first.dtype) == (inputs.shape, inputs.dtype)
+        assert first.isfinite().all()
+        assert torch.equal(inputs, before)
+
+
+@pytest.mark.parametrize("field", [field for field in ON if field not in MIXING])
+def test_an_input_is_changed_alike_whatever_stands_beside_it(field: str) -> None:
+    for inputs in batches(field):
+        others = inputs.flip(0).clone()
+        others[0] = inputs[0]
+        first = changed(Augmentation(**ON[field]), inputs)[0]
+        torch.testing.assert_close(changed(Augmentation(**ON[field]), others)[0], first)
+
+
+@every_field
+@pytest.mark.gpu
+def test_a_gpu_changes_a_batch_as_a_cpu_does(field: str) -> None:
+    for inputs in batches(field):
+        here = changed(Augmentation(**ON[field]), inputs)
+        there = changed(Augmentation(**ON[field]), inputs.to("cuda"))
+        assert there.device.type == "cuda"
+        torch.testing.assert_close(there.cpu(), here, atol=1e-4, rtol=1e-4)
+
+
+@given(
+    st.sampled_from([name for name in ON if "pictures" in NEEDS[name]]),
+    st.tuples(st.integers(2, 5), st.sampled_from([1, 3]), st.integers(1, 9), st.integers(1, 9)),
+    st.integers(0, 99),
+)
+@settings(max_examples=150, deadline=None)
+def test_pictures_of_any_size_keep_shape_and_type(
+    field: str, shape: tuple[int, ...], seed: int
 ) -> None:
-    inputs = pictures(shape)
-    before = inputs.clone()
-    first, again, other = (changed(Augmentation(**options), inputs, s) for s in (0, 0, 1))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert first.shape == inputs.shape
-    assert first.isfinite().all()
-    assert torch.equal(inputs, before)
+    inputs = torch.randn(shape, generator=seeded(seed))
+    if field == "colour" and shape[1] == 1:
+        return
+    outputs, weighted = Augmentation(**ON[field])(inputs, torch.arange(shape[0]), seeded(seed))
+    assert (outputs.shape, outputs.dtype) == (inputs.shape, inputs.dtype)
+    assert outputs.isfinite().all()
+    assert sum(weight for _, weight in weighted) == pytest.approx(1)
+
+
+@given(
+    st.sampled_from([name for name in ON if NEEDS[name] in ("waveforms", "rows of features")]),
+    st.tuples(st.integers(2, 5), st.integers(2, 40)),
+    st.integers(0, 99),
+)
+@settings(max_examples=80, deadline=None)
+def test_rows_of_any_length_keep_shape_and_type(
+    field: str, shape: tuple[int, ...], seed: int
+) -> None:
+    inputs = torch.randn(shape, generator=seeded(seed))
+    outputs = changed(Augmentation(**ON[field]), inputs, seed)
+    assert (outputs.shape, outputs.dtype) == (inputs.shape, inputs.dtype)
+    assert outputs.isfinite().all()
+
+
+def test_everything_at_once_is_each_in_turn_and_sums_to_one() -> None:
+    inputs, targets = pictures((8, 3, 8, 8)), torch.arange(8)
+    outputs, weighted = Augmentation(**EVERYTHING)(inputs, targets, seeded())
+    assert outputs.shape == inputs.shape
+    assert sum(weight for _, weight in weighted) == pytest.approx(1)
+
+
+# --- what is off leaves no trace in a candidate ---
+
+
+def train_keys(augmentation: object, *assignments: dict[str, Any]) -> set[str]:
+    """Keys of what is trained, for each assignment of the section's choices."""
+    raw = {"architecture": "convnet", "augmentation": augmentation}
+    space = read_space(raw, lambda _, name: FAMILIES[name], Training, Augmentation)
+    named = ({f"augmentation.{k}": v for k, v in each.items()} for each in assignments)
+    candidates = [space.decode(each, (3, 8, 8)) for each in named]
+    for candidate in candidates:
+        assert space.decode(space.encode(candidate), (3, 8, 8)) == candidate
+        assert Augmentation(**candidate.augmentation).in_use() == candidate.augmentation
+    return {candidate.train_key("") for candidate in candidates}
+
+
+def test_augmentation_that_is_all_off_is_none() -> None:
+    none = train_keys(None, {})
+    off = {"rotate_deg": 0, "flip": False, "policy": "none"}
+    assert train_keys({k: [v] for k, v in off.items()}, {}) == none
+    assert Augmentation().in_use() == {}
+
+
+def test_strength_of_a_policy_that_is_off_is_dropped_and_of_one_that_is_on_spelled_out() -> None:
+    section = {"policy": ["none", "rand", "trivial"], "policy_strength": [0.3, 0.6]}
+    off = [{"policy": "none", "policy_strength": s} for s in (0.3, 0.6)]
+    on = [{"policy": p, "policy_strength": s} for p in ("rand", "trivial") for s in (0.3, 0.6)]
+    assert train_keys(section, *off) == train_keys(None, {})
+    assert len(train_keys(section, *off, *on)) == 5
+    assert Augmentation(policy="rand").in_use() == {"policy": "rand", "policy_strength": 0.3}
 
 
 @every_shape
@@ -167,13 +297,21 @@ def test_mixup_shares_follow_beta() -> None:
 @pytest.mark.parametrize("shape", [(6, 16), (6, 5, 16)], ids=str)
 def test_inputs_that_are_no_pictures_are_not_moved(shape: tuple[int, ...]) -> None:
     inputs = pictures(shape)
-    outputs = changed(Augmentation(rotate_deg=30, shift=0.2, flip=True), inputs)
+    options = {name: value for name, value in EVERYTHING.items() if "pictures" in NEEDS[name]}
+    outputs = changed(Augmentation(**options), inputs)
     assert torch.equal(outputs, inputs)
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"rotate_deg": 181}, {"shift": 1}, {"noise": -0.1}, {"mixup": -1}, {"zoom": 0.1}],
+    [
+        {"rotate_deg": 181},
+        {"shift": 1},
+        {"noise": -0.1},
+        {"mixup": -1},
+        {"zoom": 0.1},
+        {"policy": "auto"},
+    ],
     ids=str,
 )
 def test_impossible_augmentation_is_refused(options: dict[str, Any]) -> None:

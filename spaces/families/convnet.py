@@ -31,6 +31,7 @@ from spaces.part import PER_STAGE
 Width = Annotated[int, Field(ge=1, le=4096)]
 Kernel = Literal[1, 3, 5, 7, 9, 11]
 Window = Annotated[int, Field(ge=0, le=7)]
+Block = Literal["plain", "residual", "separable"]
 Blocks = Annotated[int, Field(ge=1, le=16)]
 
 
@@ -55,8 +56,8 @@ class ConvNet:
     """Side of the convolutions of a stage."""
     blocks: Annotated[Blocks | tuple[Blocks, ...], PER_STAGE] = 1
     """Blocks of a stage."""
-    block: Literal["plain", "residual", "separable"] = "plain"
-    """One convolution; two and a shortcut; a depthwise and a 1 x 1."""
+    block: Block = "plain"
+    """One convolution; two and a shortcut; a depthwise and a 1 x 1, but the first block plain."""
     norm: Norm = "batch"
     """What follows each convolution; `none` gives it a bias instead."""
     se: Squeeze = 0
@@ -101,7 +102,8 @@ class ConvNet:
         self, input_shape: tuple[int, ...], outputs: int, vocabulary: tuple[int, ...] = ()
     ) -> nn.Module:
         """Compose the stages and the head."""
-        channels, layers = input_shape[0], []
+        channels = input_shape[0]
+        layers: list[nn.Module] = []
         for width, kernel, blocks, pool in zip(
             each_stage(self.width, self.depth),
             each_stage(self.kernel, self.depth),
@@ -111,15 +113,19 @@ class ConvNet:
         ):
             last = pool if pool and self.pool_kind == "stride" else 1
             for stride in (*(1,) * (blocks - 1), last):
-                layers += self._block(channels, width, kernel, stride)
+                # a first depthwise convolution would tie its channels to the picture's
+                block = self.block if layers or self.block != "separable" else "plain"
+                layers += self._block(block, channels, width, kernel, stride)
                 channels = width
             if pool and self.pool_kind != "stride":
                 layers.append(pooling(self.pool_kind, pool))
         return nn.Sequential(*layers, *head(channels, outputs, self.dropout))
 
-    def _block(self, channels: int, width: int, kernel: int, stride: int) -> list[nn.Module]:
+    def _block(
+        self, block: Block, channels: int, width: int, kernel: int, stride: int
+    ) -> list[nn.Module]:
         squeeze = squeeze_excitation(width, self.se)
-        if self.block == "residual":
+        if block == "residual":
             body = [
                 *self._convolution(channels, width, kernel, stride),
                 *convolution(width, width, kernel, activation=None, norm=self.norm),
@@ -127,7 +133,7 @@ class ConvNet:
             ]
             short = shortcut(channels, width, stride, self.norm)
             return [Residual(body, short, [ACTIVATIONS[self.activation]()])]
-        if self.block == "separable":
+        if block == "separable":
             return [
                 *self._convolution(channels, channels, kernel, stride, groups=channels),
                 *self._convolution(channels, width, 1, 1),
