@@ -2,8 +2,8 @@
 
 LeNet on MNIST and MobileNet on the CIFAR-10 subset: as they are, with one thing at a time, and
 with all together. Each row is one candidate's whole life by the code of the search (train,
-compress, fine-tune, deploy, score, price) with one thread, `--seeds` times. Told are accuracy on the
-test split, FLOPs, size of the file, latency, and the seconds that applying the steps themselves takes
+compress, fine-tune, deploy, score, price) with one thread, `--seeds` times. Told are accuracy on
+the test split, FLOPs, size of the file, latency, and the seconds that applying the steps takes
 (without fine-tuning); medians over the seeds, of the accuracy also least and most.
 """
 

@@ -169,15 +169,17 @@ def _read_task(document: Document) -> tuple[str, Task]:
     """The task, with its data read: a missing folder is found now."""
     name = _named(document, document.data["task"], ("task",))[0]
     task = _make(document, "task", document.data["task"], ("task",))
-    if not isinstance(task, Task):
-        raise document.error(("task",), f"{name} is not a task; it lacks metric, loss or splits")
     try:
-        load(task)
+        is_task = isinstance(task, Task)  # reads the metric, which may read the data
+        if is_task:
+            load(task)
     except TaskError as error:
         raise document.error(("task",), str(error)) from error
     except Exception as error:
         told = f"{name} cannot read its data: {type(error).__name__}: {error}"
         raise document.error(("task",), f"{told}; mend the task") from error
+    if not is_task:
+        raise document.error(("task",), f"{name} is not a task; it lacks metric, loss or splits")
     return name, task
 
 

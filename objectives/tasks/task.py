@@ -63,6 +63,11 @@ class Splits:
         """(shape of one input, outputs, vocabulary): what a network is built for."""
         return self.input_shape, self.outputs, self.vocabulary
 
+    @property
+    def has_values(self) -> bool:
+        """Whether targets are values, not classes."""
+        return self.train.targets.is_floating_point()
+
     def prepare(self, inputs: Tensor) -> Tensor:
         """Stored inputs -> inputs of a network: standardised float32, or ids as they are."""
         if self.vocabulary:
