@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from spaces.attention import Attention
 from spaces.compression.step import StepError
 
 Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
@@ -20,6 +21,7 @@ UNSUPPORTED = {
     nn.GRU: "torch-pruning 1.6 silently leaves GRU unpruned",
     nn.RNN: "torch-pruning 1.6 silently leaves RNN unpruned",
     nn.MultiheadAttention: "torch-pruning 1.6 shrinks the heads of attention, which changes it",
+    Attention: "torch-pruning 1.6 shrinks queries and keys apart, which changes it",
 }
 """Modules that cannot be pruned, with the reason (tried, not assumed)."""
 
