@@ -157,7 +157,8 @@ def remove(
         with torch.no_grad():
             after_shape = network(example).shape
     except Exception as error:
-        raise StepError(f"prune: torch-pruning cannot prune this network: {error}") from error
+        told = f"prune: torch-pruning cannot prune this network: {error}; leave prune out for it"
+        raise StepError(told) from error
     if after_shape != shape:
         raise StepError(f"prune: the outputs changed from {tuple(shape)} to {tuple(after_shape)}")
     if importance == "bn_scale" and any(width(layer) != kept[layer] for layer in kept):
