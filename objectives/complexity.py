@@ -51,8 +51,14 @@ class UncountedError(ValueError):
     """A module has parameters, costs no counted FLOPs, and is not known to be free."""
 
 
-def count_flops(network: nn.Module, input_shape: tuple[int, ...], *, batch: int = 1) -> FlopCount:
-    """Count the FLOPs of `network` on inputs of shape (batch, *input_shape).
+def count_flops(
+    network: nn.Module,
+    input_shape: tuple[int, ...],
+    *,
+    batch: int = 1,
+    dtype: torch.dtype = torch.float32,
+) -> FlopCount:
+    """Count the FLOPs of `network` on inputs of shape (batch, *input_shape) and of that `dtype`.
 
     Counted on *meta* tensors: on CPU tensors LSTM and attention run as fused operations that
     the counter does not know and silently counts as zero.
@@ -61,7 +67,7 @@ def count_flops(network: nn.Module, input_shape: tuple[int, ...], *, batch: int 
         UncountedError: a module with parameters shows no FLOPs and is not in `KNOWN_ZEROS`.
     """
     shadow = copy.deepcopy(network).to("meta").eval()
-    example = torch.empty((batch, *input_shape), device="meta")
+    example = torch.empty((batch, *input_shape), dtype=dtype, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         shadow(example)
     root = type(shadow).__name__

@@ -22,7 +22,7 @@ from objectives.measurement import Measurement, exact
 from objectives.runtimes import Deployment
 from objectives.runtimes.deployment import repeated
 from objectives.target import Target
-from objectives.timing import TimingPlan
+from objectives.timing import MAX_S, PRECISION
 from objectives.units import parse_quantity
 
 
@@ -70,7 +70,9 @@ class Flops:
 
     def measure(self, subject: Subject) -> Measurement:
         """Count on meta tensors."""
-        return exact(count_flops(subject.network, tuple(subject.inputs.shape[1:])).total, "flops")
+        inputs = subject.inputs
+        counted = count_flops(subject.network, tuple(inputs.shape[1:]), dtype=inputs.dtype)
+        return exact(counted.total, "flops")
 
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
@@ -114,9 +116,9 @@ class Latency:
     """Name of a target; may be left out where there is one."""
     limit: str | int | float | None = None
     """Longest inference that may be deployed, such as `2 ms`."""
-    precision: float = Field(default=0.02, gt=0, lt=1)
+    precision: float = Field(default=PRECISION, gt=0, lt=1)
     """Half width of the blocks' 95% interval, relative to the value, at which timing stops."""
-    max_s: float = Field(default=0.5, gt=0)
+    max_s: float = Field(default=MAX_S, gt=0)
     """Seconds of timing after which the interval is taken as it is, and flagged."""
     unit: ClassVar[str] = "ms"
 
@@ -124,12 +126,10 @@ class Latency:
         """Time the deployed network while nothing else of this user computes on the device."""
         name = _required(self.target)
         target, deployment = subject.targets[name], subject.deployments[name]
-        plan = TimingPlan(
-            clock=target.clock,
+        plan = target.timing(
             precision=self.precision,
             max_s=self.max_s,
             limit_ms=math.inf if self.limit is None else parse_quantity(self.limit, self.unit),
-            batch=target.batch,
         )
         inputs = subject.inputs
         taken = [deployment.time(inputs, target.batch, plan, subject.turnstile)]

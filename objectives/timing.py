@@ -5,7 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from objectives.agent import VISIT_SPREAD, block_interval, half_width, reference_call, time_blocks
+from objectives.agent import (
+    VISIT_SPREAD,
+    block_interval,
+    half_width,
+    pinned,
+    reference_call,
+    time_blocks,
+)
 from objectives.device import Turnstile
 from objectives.measurement import Measurement
 
@@ -19,20 +26,26 @@ DRIFT = 0.05
 differ by 1 to 2%."""
 
 
+PRECISION, MAX_S = 0.02, 0.5
+"""Of a latency, where the study does not say."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TimingPlan:
     """How long to time and how sure to be."""
 
     clock: Clock
-    precision: float = 0.02
+    precision: float = PRECISION
     """Half width of the 95% interval of the blocks over the median at which timing stops."""
-    max_s: float = 0.5
+    max_s: float = MAX_S
     """Seconds of timing after which the interval is taken as it is, and flagged."""
     warmup: int = 10
     limit_ms: float = math.inf
     """A limit that is clearly broken ends the timing early."""
     batch: int = 1
     """Inputs in one call, for the throughput."""
+    cores: tuple[int, ...] = ()
+    """Cores to which the calling thread is pinned meanwhile; empty for wherever it runs."""
 
 
 def time_calls(
@@ -44,16 +57,17 @@ def time_calls(
     count waiting for a core, of an undisturbed call: the 5th percentile of all samples. On `wall`
     it is what a stopwatch shows: the median of block medians.
     """
-    timed = time_blocks(
-        calls,
-        clock=plan.clock,
-        precision=plan.precision,
-        max_s=plan.max_s,
-        warmup=plan.warmup,
-        limit_ms=plan.limit_ms,
-        quiet=turnstile.quiet,
-        reference=reference_call() if plan.clock == "cpu" else None,
-    )
+    with pinned(plan.cores):
+        timed = time_blocks(
+            calls,
+            clock=plan.clock,
+            precision=plan.precision,
+            max_s=plan.max_s,
+            warmup=plan.warmup,
+            limit_ms=plan.limit_ms,
+            quiet=turnstile.quiet,
+            reference=reference_call() if plan.clock == "cpu" else None,
+        )
     return measurement(timed, plan)
 
 

@@ -4,6 +4,8 @@
 """
 
 import copy
+import dataclasses
+import functools
 import io
 import math
 import time
@@ -17,22 +19,32 @@ from torch import Tensor, nn
 from objectives.complexity import UncountedError
 from objectives.costs import Subject
 from objectives.device import MACHINE, Turnstile
+from objectives.distil import TeacherError, teacher_outputs
 from objectives.measurement import Measurement
+from objectives.parallel import PeerError, devices_of, train_on
 from objectives.runtimes import Deployment, DeploymentError
 from objectives.runtimes.remote import TargetAwayError
-from objectives.tasks import load
-from objectives.training import NonFiniteLossError, Progress, Training, answers, begin, train
+from objectives.tasks import Task, load
+from objectives.training import (
+    Augment,
+    NonFiniteLossError,
+    Progress,
+    Training,
+    answers,
+    begin,
+    train,
+)
 from search.artifacts import Folder, weights_name
 from search.evaluation import Artifact, Confirm, Evaluation, Job, Price, Train
+from search.recovery import Recovery, Taught, taught
 from search.study import StudySpec
 from spaces.augmentation import Augmentation
 from spaces.candidate import Candidate, digest
-from spaces.compression import StepError
+from spaces.compression import Learner, Lesson, StepError
+from spaces.compression.sparsify import held_zeros
 
 CALIBRATION_PRICE, CALIBRATION_SCORE = 8, 64
 """Real inputs for the ranges of int8: speed does not depend on them, accuracy does."""
-FINETUNE_LR = 0.3
-"""Factor on the learning rate while a pruned network recovers; 1 loses what was learned."""
 
 
 class NotFiniteError(ArithmeticError):
@@ -45,7 +57,9 @@ KNOWN_FAILURES = (
     UncountedError,
     NonFiniteLossError,
     NotFiniteError,
+    PeerError,
     TargetAwayError,
+    TeacherError,
 )
 """Errors whose message is the sentence for the user; of others the type is told too."""
 
@@ -62,6 +76,8 @@ class Bench:
     device: str
     threads: int
     turnstile: Turnstile
+    devices: int = 1
+    """Of the kind of `device`, that train together."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -77,10 +93,15 @@ class Bench:
             self.seconds["wait"] = self.seconds.get("wait", 0.0) + wait_s
 
 
-def evaluate(job: Job, study: StudySpec, device: str, threads: int) -> Evaluation:
-    """Do a job of `study`, training on `device` with `threads` CPU threads."""
+def evaluate(
+    job: Job, study: StudySpec, device: str, threads: int, devices: int = 1
+) -> Evaluation:
+    """Do a job of `study`, training on `device` with `threads` CPU threads.
+
+    With several `devices` they are the first ones of its kind, `threads` each.
+    """
     torch.set_num_threads(threads)
-    bench = Bench(device, threads, Turnstile(MACHINE))
+    bench = Bench(device, threads, Turnstile(MACHINE), devices)
     try:
         if isinstance(job, Price):
             return price(job, study, bench)
@@ -170,10 +191,11 @@ def train_to_rung(job: Train, study: StudySpec, bench: Bench) -> Evaluation:
     store = Folder(study.artifacts)
     with bench.stage("train"):
         progress = _resume(job, study, store)
-        _train(progress, job.candidate, study, bench, job.until_epoch)
+        settings = Training(**job.candidate.training)
+        _train(progress, settings, job.candidate, study, bench, study.epochs, job.until_epoch)
         train_key = job.candidate.train_key(study.context())
     with bench.stage("compress"):
-        network = copy.deepcopy(progress.network).cpu()
+        network = progress.result().cpu()
         precision = compress(network, job.candidate, study, bench)
     with bench.stage("score"):
         inputs = real_inputs(study, CALIBRATION_SCORE)
@@ -205,9 +227,10 @@ def confirm(job: Confirm, study: StudySpec, bench: Bench) -> Evaluation:
     splits, seed = load(study.task), _seed(job.candidate, study, job.seed)
     with bench.stage("train"):
         progress = _begin(job.candidate, study, seed)
-        _train(progress, job.candidate, study, bench, study.epochs)
+        settings = Training(**job.candidate.training)
+        _train(progress, settings, job.candidate, study, bench, study.epochs, study.epochs)
     with bench.stage("compress"):
-        network = progress.network.cpu()
+        network = progress.result().cpu()
         precision = compress(network, job.candidate, study, bench)
     with bench.stage("score"):
         inputs = real_inputs(study, CALIBRATION_SCORE)
@@ -243,14 +266,7 @@ def deploy(
     network: nn.Module, study: StudySpec, target_name: str, inputs: Tensor, precision: str
 ) -> Deployment:
     """`network` in `precision` by the runtime of a target."""
-    target = study.targets[target_name]
-    return target.runtime.deploy(
-        network,
-        calibration=inputs,
-        precision=precision,
-        device=target.device,
-        threads=target.threads,
-    )
+    return study.targets[target_name].deploy(network, inputs, precision)
 
 
 def rebuild(
@@ -270,13 +286,17 @@ def rebuild(
 
 def compress(network: nn.Module, candidate: Candidate, study: StudySpec, bench: Bench) -> str:
     """Apply the steps to a trained network, fine-tuning where one asks; returns the precision."""
-    precision = "fp32"
-    for _, step in study.space.pipeline(candidate):
-        applied = step.apply(network, real_inputs(study, CALIBRATION_PRICE))
+    precision, steps = "fp32", study.space.pipeline(candidate)
+    example = real_inputs(study, CALIBRATION_PRICE)
+    finetune = functools.partial(_finetune, candidate, study, bench)
+    trainer = Recovery(copy.deepcopy(network).eval(), study.task, finetune)
+    for _, step in steps:
+        if isinstance(step, Learner):
+            applied = step.learn(network, example, trainer)
+        else:
+            applied = step.apply(network, example)
+            trainer.train(network, applied.finetune_epochs)
         precision = applied.precision or precision
-        if applied.finetune_epochs:
-            _finetune(network, candidate, study, bench, applied.finetune_epochs)
-            network.cpu()
     network.eval()
     return precision
 
@@ -319,24 +339,56 @@ def _begin(candidate: Candidate, study: StudySpec, seed: int) -> Progress:
 
 
 def _train(
-    progress: Progress, candidate: Candidate, study: StudySpec, bench: Bench, until_epoch: int
+    progress: Progress,
+    settings: Training,
+    candidate: Candidate,
+    study: StudySpec,
+    bench: Bench,
+    epochs: int,
+    until_epoch: int,
 ) -> None:
-    train(
+    """Train on until `until_epoch` of `epochs`, on one device or several."""
+    teacher = None
+    if settings.taught:
+        teacher = teacher_outputs(settings.teacher, study.task, bench.device)
+    train_on(
+        devices_of(bench.device, bench.devices),
         progress,
         study.task,
-        Training(**candidate.training),
+        settings,
         Augmentation(**candidate.augmentation),
+        epochs=epochs,
         until_epoch=until_epoch,
-        device=bench.device,
+        threads=bench.threads,
         turnstile=bench.turnstile,
+        teacher=teacher,
     )
 
 
 def _finetune(
-    network: nn.Module, candidate: Candidate, study: StudySpec, bench: Bench, epochs: int
+    candidate: Candidate,
+    study: StudySpec,
+    bench: Bench,
+    network: nn.Module,
+    epochs: int,
+    lr: float,
+    lesson: Lesson | None,
 ) -> None:
-    """Train the pruned network for a few epochs with an optimizer of its own."""
-    settings = Training(**{**candidate.training, "lr": FINETUNE_LR * candidate.training["lr"]})
+    """Train the compressed network for a few epochs with an optimizer, and an average, of its own.
+
+    It is not ended early: the few epochs are its whole schedule. One device does it. Weights that
+    are exactly 0 stay so. `lr`: factor on the candidate's learning rate.
+    """
+    settings = Training(**candidate.training)
+    settings = dataclasses.replace(settings, lr=lr * settings.lr, patience=0)
+    task: Task = study.task
+    augment: Augment = Augmentation(**candidate.augmentation)
+    teacher = None
+    if lesson is not None:
+        task = Taught(study.task, lesson.temperature)
+        augment = taught(augment, lesson, bench.device)
+    elif settings.taught:
+        teacher = teacher_outputs(settings.teacher, study.task, bench.device)
     progress = begin(
         network,
         settings,
@@ -344,7 +396,18 @@ def _finetune(
         epochs=epochs,
         seed=_seed(candidate, study),
     )
-    _train(progress, candidate, study, bench, epochs)
+    with held_zeros(network):
+        train(
+            progress,
+            task,
+            settings,
+            augment,
+            until_epoch=epochs,
+            device=bench.device,
+            turnstile=bench.turnstile,
+            teacher=teacher,
+        )
+    network.load_state_dict(progress.newest.state_dict())
 
 
 def _seed(candidate: Candidate, study: StudySpec, repetition: int = 0) -> int:

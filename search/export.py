@@ -84,6 +84,7 @@ def export_member(
         "candidate": member.candidate.as_dict(),
         "precision": precision,
         "input": _input(study),
+        "output": _output(study),
         "parity": _parity(study, network, deployment),
         "score": _scores(study, member, deployment),
         "costs": costs,
@@ -149,6 +150,7 @@ def _target(study: "StudySpec") -> dict[str, Any]:
         "name": name,
         "device": target.device,
         "threads": target.threads,
+        "cores": list(target.cores),
         "batch": target.batch,
         "runtime": type(target.runtime).__name__,
     }
@@ -179,13 +181,11 @@ def _latency(
             found: dict[str, Any] = costs[objective.name]["file"]
             return found
     from objectives.device import MACHINE, Turnstile
-    from objectives.timing import TimingPlan
     from search.evaluate import CALIBRATION_PRICE, real_inputs
 
     target = study.targets[first]
-    plan = TimingPlan(clock=target.clock, batch=target.batch)
     inputs = real_inputs(study, CALIBRATION_PRICE)
-    timed = deployment.time(inputs, target.batch, plan, Turnstile(MACHINE))
+    timed = deployment.time(inputs, target.batch, target.timing(), Turnstile(MACHINE))
     return {**_plain(timed), "conditions": {**deployment.conditions, **timed.conditions}}
 
 
@@ -197,11 +197,27 @@ def _input(study: "StudySpec") -> dict[str, Any]:
     return {
         "name": "input",
         "shape": ["batch", *splits.input_shape],
-        "dtype": "float32",
-        "prepare": "(value - mean) / std",
+        "dtype": "int64" if splits.vocabulary else "float32",
+        "prepare": "ids as they are" if splits.vocabulary else "(value - mean) / std",
         "mean": splits.mean,
         "std": splits.std,
         "classes": list(splits.classes),
+    }
+
+
+def _output(study: "StudySpec") -> dict[str, Any]:
+    """What the file's outputs mean: scores of classes, or standardised values."""
+    from objectives.tasks import load
+
+    splits = load(study.task)
+    if not splits.has_values:
+        return {"name": "output", "kind": "classes"}
+    return {
+        "name": "output",
+        "kind": "values",
+        "restore": "output * std + mean",
+        "mean": splits.target_mean or 0.0,
+        "std": splits.target_std or 1.0,
     }
 
 
@@ -216,12 +232,14 @@ def _parity(study: "StudySpec", network: "nn.Module", deployment: "Deployment") 
     with torch.no_grad():
         expected = network(inputs)
     actual = deployment.run(inputs)
-    return {
+    found = {
         "inputs": len(inputs),
         "largest_difference": float((actual - expected).abs().max()),
         "largest_output": float(expected.abs().max()),
-        "same_answer": float((actual.argmax(1) == expected.argmax(1)).double().mean()),
     }
+    if not splits.has_values:
+        found["same_answer"] = float((actual.argmax(1) == expected.argmax(1)).double().mean())
+    return found
 
 
 def _scores(study: "StudySpec", member: "TrialView", deployment: "Deployment") -> dict[str, Any]:
@@ -277,10 +295,10 @@ def _print(certificate: dict[str, Any], folder: Path) -> None:
     parity, score = certificate["parity"], certificate["score"]
     digest = certificate["sha256"][certificate["file"]]
     print(f"{folder / certificate['file']}  sha256 {digest[:16]}")
+    same = f", same answer {100 * parity['same_answer']:.1f}%" if "same_answer" in parity else ""
     print(
         f"parity   {parity['inputs']} real inputs: largest difference "
-        f"{parity['largest_difference']:.1e} (largest output {parity['largest_output']:.1f}), "
-        f"same answer {100 * parity['same_answer']:.1f}%"
+        f"{parity['largest_difference']:.1e} (largest output {parity['largest_output']:.1f}){same}"
     )
     found, *files = (score[k] for k in ("found", "validation", "test"))
     told = [format_quantity(m["value"], m["unit"]) for m in (found, *files)]

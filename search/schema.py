@@ -138,6 +138,9 @@ def _choices(part: Any) -> Schema:
 def _domain(item: Field) -> Schema:
     """A value, a list of values, a range, with or without a condition, perhaps one a stage."""
     value = _value(item)
+    default = {} if item.required else {"default": item.default}
+    if item.whole:
+        return {**value, **default}
     bounds: dict[str, Schema] = {
         "low": {"type": "number"},
         "high": {"type": "number"},
@@ -156,7 +159,7 @@ def _domain(item: Field) -> Schema:
     ]
     if item.per_stage:
         branches.append(_object({"per_stage": simple, "when": WHEN}, ("per_stage",)))
-    return {"anyOf": branches, **({"default": item.default} if not item.required else {})}
+    return {"anyOf": branches, **default}
 
 
 def _object(properties: Mapping[str, Schema], required: tuple[str, ...]) -> Schema:

@@ -244,7 +244,11 @@ def _evaluator(study: StudySpec) -> Evaluate:
     """What a worker does with a job; picklable."""
     executor = study.executor
     return partial(
-        evaluate, study=study, device=executor.train_device, threads=executor.num_threads
+        evaluate,
+        study=study,
+        device=executor.train_device,
+        threads=executor.num_threads,
+        devices=executor.num_devices,
     )
 
 

@@ -15,6 +15,7 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from objectives.costs import Cost
 from objectives.device import missing_device
+from objectives.parallel import devices_of
 from objectives.target import Target
 from objectives.tasks import Metric, Task, TaskError, load
 from objectives.training import Training
@@ -23,6 +24,7 @@ from search.address import read_address
 from search.document import Document, Path_, read_document
 from search.errors import nearest
 from search.executors.executor import Executor
+from search.lessons import check_training
 from search.parts import resolve
 from search.study import ConfirmSettings, Objective, Score, SearchSettings, StudySpec
 from spaces.augmentation import Augmentation, unfit
@@ -77,6 +79,7 @@ def read_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
         task_name=task_name,
         task_source=read_part(task_name, resolve("task", task_name)).source,
         space=space,
+        teachers=check_training(document, space, load(task)),
         targets=targets,
         objectives=objectives,
         search=_read_search(document, objectives, task.metric),
@@ -166,15 +169,17 @@ def _read_task(document: Document) -> tuple[str, Task]:
     """The task, with its data read: a missing folder is found now."""
     name = _named(document, document.data["task"], ("task",))[0]
     task = _make(document, "task", document.data["task"], ("task",))
-    if not isinstance(task, Task):
-        raise document.error(("task",), f"{name} is not a task; it lacks metric, loss or splits")
     try:
-        load(task)
+        is_task = isinstance(task, Task)  # reads the metric, which may read the data
+        if is_task:
+            load(task)
     except TaskError as error:
         raise document.error(("task",), str(error)) from error
     except Exception as error:
         told = f"{name} cannot read its data: {type(error).__name__}: {error}"
         raise document.error(("task",), f"{told}; mend the task") from error
+    if not is_task:
+        raise document.error(("task",), f"{name} is not a task; it lacks metric, loss or splits")
     return name, task
 
 
@@ -382,4 +387,8 @@ def _read_executor(document: Document) -> Executor:
     if reason := missing_device(executor.train_device):
         name = _named(document, raw, path)[0]
         raise document.error((*path, name, "device"), reason)
+    last = devices_of(executor.train_device, executor.num_devices)[-1]
+    if reason := missing_device(last):
+        name = _named(document, raw, path)[0]
+        raise document.error((*path, name, "devices_per_candidate"), reason)
     return executor

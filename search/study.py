@@ -84,6 +84,8 @@ class StudySpec:
     task_source: str
     """Hash of the source of a task of the user's own, else empty: keys include it."""
     space: Space
+    teachers: Mapping[str, str]
+    """Name -> hash of a network that candidates learn from: keys include them."""
     targets: Mapping[str, Target]
     objectives: tuple[Objective, ...]
     search: SearchSettings
@@ -105,14 +107,13 @@ class StudySpec:
         return self.task.metric
 
     def context(self) -> str:
-        """What every key of a candidate includes: data, epochs, seed, own sources."""
-        sources = [self.task_source, self.space.source()]
+        """What every key of a candidate includes: data, epochs, seed, own sources, teachers."""
+        sources = [self.task_source, self.space.source(), *sorted(self.teachers.values())]
         return digest([fingerprint(self.task), self.epochs, self.seed, *sources])
 
     def cost_context(self) -> str:
-        """What costs include besides the candidate: the shape of inputs and outputs."""
-        splits = load(self.task)
-        return digest([list(splits.input_shape), splits.outputs, self.space.source()])
+        """What costs include besides the candidate: shape of inputs, outputs, vocabulary."""
+        return digest([load(self.task).signature, self.space.source()])
 
     def costs_key(self) -> str:
         """Equal for studies that measure the same costs on the same targets."""
@@ -123,6 +124,7 @@ class StudySpec:
         """What must not change under one study name, as JSON data."""
         parts = [[group.prefix, group.part.source] for group in self.space.groups]
         choices = [[c.name, repr(c.domain), repr(c.when)] for c in self.space.choices]
+        choices += [["teacher", name, made_of] for name, made_of in self.teachers.items()]
         objectives = [[o.name, o.direction, o.limit, repr(o.cost)] for o in self.objectives]
         return {
             "space": digest([parts, choices]),

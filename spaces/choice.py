@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,8 @@ class ChoiceError(ValueError):
 class Fixed:
     """One value: nothing to decide."""
 
-    value: Scalar
+    value: Any
+    """A scalar; of a field that is marked `WHOLE`, a list or mapping."""
 
 
 @dataclass(frozen=True)

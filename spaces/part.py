@@ -17,6 +17,9 @@ from pydantic.fields import FieldInfo
 PER_STAGE = "per_stage"
 """Marker in `Annotated[int | tuple[int, ...], PER_STAGE]`: one value, or one for each stage."""
 
+WHOLE = "whole"
+"""Marker in `Annotated[tuple[str, ...], WHOLE]`: a list or mapping is one value, not a choice."""
+
 
 @dataclass(frozen=True)
 class Field:
@@ -31,6 +34,11 @@ class Field:
     def per_stage(self) -> bool:
         """Whether a study may choose it for each stage apart."""
         return PER_STAGE in get_args(self.annotation)
+
+    @property
+    def whole(self) -> bool:
+        """Whether a list or mapping of the study file is its value."""
+        return WHOLE in get_args(self.annotation)
 
     def check(self, value: object) -> None:
         """Accept `value` for this field.
@@ -80,7 +88,7 @@ def read_part(name: str, thing: Callable[..., Any]) -> Part:
         fields = _dataclass_fields(thing)
     else:
         fields = _signature_fields(thing)
-    return Part(name=name, factory=thing, fields=fields, source=_source_hash(thing) if own else "")
+    return Part(name=name, factory=thing, fields=fields, source=source_hash(thing) if own else "")
 
 
 def _dataclass_fields(thing: Any) -> dict[str, Field]:
@@ -125,10 +133,14 @@ def _signature_fields(thing: Callable[..., Any]) -> dict[str, Field]:
     return fields
 
 
-def _source_hash(thing: object) -> str:
-    """Hash of the whole file, since a class may use what stands beside it."""
+def source_hash(thing: Callable[..., Any]) -> str:
+    """Hash of the whole file, since a class may use what stands beside it.
+
+    Raises:
+        ValueError: it is not written in Python.
+    """
     try:
-        path = inspect.getsourcefile(thing)  # type: ignore[arg-type]  # any callable
+        path = inspect.getsourcefile(inspect.unwrap(thing))
     except TypeError:
         path = None
     if path is None:

@@ -1,8 +1,7 @@
 """From the `space` section of a study file to a `Space`."""
 
 import dataclasses
-import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,6 +11,7 @@ from spaces.choice import (
     Choice,
     ChoiceError,
     Domain,
+    Fixed,
     Scalar,
     members,
     read_domain,
@@ -19,6 +19,7 @@ from spaces.choice import (
 )
 from spaces.compression import Step
 from spaces.families import Family
+from spaces.importing import known
 from spaces.part import Part, read_part
 from spaces.space import FAMILY, Group, Space
 
@@ -46,7 +47,7 @@ def read_space(raw: object, resolve: Resolve, training: type, augmentation: type
         raise SpaceError((), f"space is {raw!r}; it has the sections {', '.join(SECTIONS)}")
     for key in raw:
         if key not in SECTIONS:
-            raise SpaceError((key,), f"{key!r} is not a section of space; {_known(key, SECTIONS)}")
+            raise SpaceError((key,), f"{key!r} is not a section of space; {known(key, SECTIONS)}")
     if "architecture" not in raw:
         raise SpaceError(
             (), "architecture is missing; name a family, such as {convnet: {depth: [1, 2]}}"
@@ -146,21 +147,13 @@ def _check_methods(kind: str, name: str, factory: Callable[..., Any]) -> None:
         raise ValueError(f"{name} is not a family: it lacks check(), canonical() or build()")
 
 
-def _known(name: object, known: Iterable[str]) -> str:
-    """What is known, the likeliest spelling first."""
-    names = list(known)
-    close = difflib.get_close_matches(str(name), names, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(names) or 'none'}"
-
-
 def _read_group(prefix: str, part: Part, raw: object, path: tuple[str | int, ...]) -> Group:
     options = {} if raw is None else raw
     if not isinstance(options, dict):
         raise SpaceError(path, f"{raw!r} is not a mapping of {part.name}'s options")
     for key in options:
         if key not in part.fields:
-            told = _known(key, part.fields)
+            told = known(key, part.fields)
             raise SpaceError((*path, key), f"{part.name} has no option {key!r}; {told}")
     missing = [n for n, field in part.fields.items() if field.required and n not in options]
     if missing:
@@ -201,6 +194,8 @@ def _read_choices(
 ) -> list[Choice]:
     """One choice, or one for each stage; conditions are filled in later."""
     field = part.fields[name]
+    if field.whole:
+        return [Choice(f"{prefix}.{name}", _legal_whole(part, name, raw, path))]
     raw, _ = _split_condition(raw)
     if isinstance(raw, dict) and "per_stage" in raw:
         if not field.per_stage or len(raw) > 1:
@@ -226,6 +221,16 @@ def _legal_domain(part: Part, name: str, raw: object, path: tuple[str | int, ...
                 place, f"{part.name} {name} {value!r}: {rule(error.errors())}"
             ) from error
     return domain
+
+
+def _legal_whole(part: Part, name: str, raw: object, path: tuple[str | int, ...]) -> Fixed:
+    value = tuple(raw) if isinstance(raw, list) else raw
+    try:
+        part.fields[name].check(value)
+    except ValidationError as error:
+        told = rule(error.errors())
+        raise SpaceError(path, f"{part.name} {name} {raw!r}: {told}") from error
+    return Fixed(value)
 
 
 def rule(errors: Sequence[ErrorDetails]) -> str:
@@ -266,7 +271,9 @@ def _with_conditions(space: Space, raw: Mapping[str, Any]) -> Space:
         for choice in group.choices:
             field = choice.name.removeprefix(f"{group.prefix}.").partition(".")[0]
             _, when = (
-                _split_condition(options.get(field)) if isinstance(options, dict) else (None, None)
+                _split_condition(options.get(field))
+                if isinstance(options, dict) and not group.part.fields[field].whole
+                else (None, None)
             )
             own = _read_when(when, group.prefix, choice.name, domains, (*path, field, "when"))
             stage = _stage_condition(group, choice, options)
@@ -332,7 +339,7 @@ def _read_when(
     for other, wanted in raw.items():
         full = f"{prefix}.{other}" if f"{prefix}.{other}" in domains else str(other)
         if full not in earlier:
-            told = _known(other, (choice.removeprefix(f"{prefix}.") for choice in earlier))
+            told = known(other, (choice.removeprefix(f"{prefix}.") for choice in earlier))
             problem = (
                 "stands after it; move it before"
                 if full in domains

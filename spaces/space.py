@@ -72,7 +72,8 @@ class Space:
         """The canonical candidate of a full assignment of the open choices.
 
         Choices that do not matter are dropped: those whose condition does not hold, those of
-        other families, of stages that do not exist, of augmentations and steps that are off.
+        other families, of stages that do not exist, of a training that does not read them, of
+        augmentations and steps that are off.
         """
         values = self._active(parameters)
         family = self._family(values)
@@ -83,7 +84,7 @@ class Space:
         return Candidate(
             family=family.part.name,
             architecture=_canonical(family.part, options, input_shape),
-            training=_plain(self.training.part.make(self.training.options(values))),
+            training=self.training.part.make(self.training.options(values)).in_use(),
             augmentation=self.augmentation.part.make(self.augmentation.options(values)).in_use(),
             compression=tuple((name, _plain(step)) for name, step in steps if not step.idle()),
         )
@@ -97,9 +98,10 @@ class Space:
             FAMILY: candidate.family,
             **_flat(f"{FAMILY}.{candidate.family}", candidate.architecture),
         }
-        known |= _flat("training", candidate.training)
-        off = self.augmentation.part.defaults
-        known |= _flat("augmentation", {**off, **candidate.augmentation})
+        # what does not matter there is at its default, which switches nothing on
+        for group in (self.training, self.augmentation):
+            chosen = getattr(candidate, group.prefix)
+            known |= _flat(group.prefix, {**group.part.defaults, **chosen})
         for group in self.compression:
             idle = _idle_options(group)
             known |= _flat(group.prefix, dict(candidate.compression).get(group.part.name, idle))
@@ -215,7 +217,7 @@ def _flat(prefix: str, options: Options) -> dict[str, Any]:
     for name, value in options.items():
         if isinstance(value, (list, tuple)):
             flat |= {f"{prefix}.{name}.{stage}": v for stage, v in enumerate(value, 1)}
-            flat[f"{prefix}.{name}"] = next((v for v in value if v), value[0])
+            flat[f"{prefix}.{name}"] = next((v for v in value if v), next(iter(value), None))
         else:
             flat[f"{prefix}.{name}"] = value
     return flat

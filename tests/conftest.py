@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from objectives.device import Turnstile
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -24,6 +26,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def turnstile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Turnstile:
+    """A turnstile that nobody else uses; its lock files lie below `tmp_path`."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return Turnstile(tmp_path.name)
 
 
 @pytest.fixture

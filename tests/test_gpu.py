@@ -39,6 +39,17 @@ def test_eager_latency_on_a_gpu_waits_for_the_device() -> None:
     assert timed.value > 0.005, "a launch without waiting takes a few microseconds"
 
 
+def test_kernels_take_no_longer_than_the_caller_waits() -> None:
+    network, inputs = (
+        ConvNet(depth=3, width=256).build((3, 64, 64), 10),
+        torch.randn(32, 3, 64, 64),
+    )
+    target = Target(device="cuda", batch=32, runtime=Eager())
+    deployment = target.deploy(network, inputs, "fp32")
+    timed = deployment.time(inputs, 32, target.timing(), Turnstile(MACHINE))
+    assert 0 < timed.details["gpu_ms"] < 1.1 * timed.value
+
+
 def test_candidate_is_trained_and_priced_on_a_gpu(small: Path) -> None:
     study = read_study(small, (*ON_GPU, NO_INT8))
     candidate = study.space.decode(study.space.draw(np.random.default_rng(0)), (1, 8, 8))

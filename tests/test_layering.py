@@ -33,8 +33,8 @@ FENCES = {
     "moocore": ("search.pareto",),
     "rich": ("search.tables",),
     "ruamel": ("search.document",),
-    "torchvision": ("objectives.tasks.mnist",),
-    "torch_pruning": ("search.executors.warm", "spaces.compression.prune"),
+    "torchvision": ("objectives.tasks.cifar10", "objectives.tasks.mnist"),
+    "torch_pruning": ("search.executors.warm", "spaces.compression.channels"),
 }
 """Library -> the only modules that may import it, at any level; a dot at the end: all below."""
 

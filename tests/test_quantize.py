@@ -129,7 +129,9 @@ def test_bf16_by_eager_agrees_with_the_float_network(network: nn.Module) -> None
     assert saved == pytest.approx(2 * weights, rel=0.1)
 
 
-@pytest.mark.parametrize(("runtime", "scheme"), [("onnxruntime", "bf16"), ("eager", "int8")])
+@pytest.mark.parametrize(
+    ("runtime", "scheme"), [("onnxruntime", "bf16"), ("eager", "int8"), ("eager", "int4")]
+)
 def test_scheme_that_the_runtime_does_not_run_is_an_error(
     runtime: str, scheme: str, network: nn.Module
 ) -> None:
@@ -154,6 +156,8 @@ def test_ranges_come_from_the_calibration_inputs(network: nn.Module) -> None:
 def test_step_leaves_the_module_and_names_the_precision(network: nn.Module) -> None:
     before = copy.deepcopy(network.state_dict())
     for scheme, precision in Quantize.PRECISIONS.items():
+        if scheme == "int8_aware":  # tests/test_learned.py
+            continue
         applied = Quantize(scheme=scheme).apply(network, SPLITS.train.inputs[:2])
         assert applied.precision == precision
         assert applied.record == {"scheme": scheme}

@@ -198,7 +198,7 @@ REJECTED = [
     (f"{CONVNET}/activation", ["relu", "gelu2"]),
     ("space/training/lr", {"low": 1e-3, "high": 0.1, "log": 1}),
     ("space/training/lr", "fast"),
-    ("space/training/momentum", 0.9),
+    ("space/training/momentum", 1.0),
     ("space/augmentation/flip", "yes"),
     ("space/augmentation/shift", 1.5),
     ("space/compression", []),

@@ -267,7 +267,7 @@ MISTAKES = [
     ("{workers: 3}", "[3]", 36, "executor", "[3]", "write NAME or {NAME: {options}}"),
     ("batch: 8", "batch: 1.5", 22, "targets.big.batch", "1.5", "must be a valid integer"),
     ("[1, 2]", "[1, two]", 7, "space.architecture.convnet.depth[1]", "'two'", "a valid integer"),
-    ("sgd", "adam", 15, "space.training.optimizer", "'adam'", "must be 'adamw' or 'sgd'"),
+    ("sgd", "lbfgs", 15, "space.training.optimizer", "'lbfgs'", "must be 'adamw', 'adam'"),
     ("{target: big}", "[big]", 27, "objectives[3]", "['big']", "write NAME or {NAME: {options}}"),
     ("[1, 3]", "3", 33, "search.rungs", "3", "must be a list"),
     ("{flops: 2M, latency.big: 1 ms}", "2M", 35, "search.reference", "'2M'", "be a mapping"),

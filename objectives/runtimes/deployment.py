@@ -1,6 +1,7 @@
 """What a runtime makes of a network: something that runs, and the bytes one would ship."""
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -32,14 +33,23 @@ class Deployment:
     """Name of the shipped file; its ending says what loads it."""
     ship: Callable[[], bytes]
     """Makes the bytes of that file."""
+    kernels_ms: Callable[[Sequence[Tensor]], float] | None = None
+    """Batches of inputs -> milliseconds of one inference by the GPU's own clock; None on a CPU."""
 
     def time(
         self, inputs: Tensor, batch: int, plan: TimingPlan, turnstile: Turnstile
     ) -> Measurement:
         """Milliseconds of one inference of `batch` of the real `inputs` (N, ...)."""
         enough = repeated(inputs, batch)
-        batches = [enough.roll(-shift, 0)[:batch] for shift in range(min(8, len(inputs)))]
-        return time_calls([self.bind(each.contiguous()) for each in batches], plan, turnstile)
+        batches = [
+            enough.roll(-shift, 0)[:batch].contiguous() for shift in range(min(8, len(inputs)))
+        ]
+        timed = time_calls([self.bind(each) for each in batches], plan, turnstile)
+        if self.kernels_ms is None:
+            return timed
+        with turnstile.quiet():
+            gpu_ms = self.kernels_ms(batches)
+        return dataclasses.replace(timed, details={**timed.details, "gpu_ms": gpu_ms})
 
 
 def repeated(inputs: Tensor, least: int) -> Tensor:
@@ -52,7 +62,7 @@ class Runtime(Protocol):
     """A way to deploy a network. Implementations are frozen dataclasses; fields are YAML keys."""
 
     precisions: ClassVar[frozenset[str]]
-    """What it can run: of fp32, bf16, int8."""
+    """What it can run: of fp32, bf16, fp16, int8, int8_dynamic, int4."""
 
     def check(self, device: str) -> str | None:
         """The reason why it cannot run on `device`, or None."""

@@ -3,16 +3,17 @@
 import copy
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from objectives.device import describe_device
+from objectives.gpu_clock import gpu_ms
 from objectives.measurement import Condition
 from objectives.runtimes.deployment import Deployment, DeploymentError
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -31,8 +32,9 @@ class Placed:
         self.module = module.to(memory_format=self.layout)
 
     def place(self, inputs: Tensor) -> Tensor:
-        """Inputs (N, ...) on the CPU -> as the module takes them."""
-        return inputs.to(device=self.device, dtype=self.dtype, memory_format=self.layout)
+        """Inputs (N, ...) on the CPU -> as the module takes them; ids stay ids."""
+        dtype = self.dtype if inputs.is_floating_point() else inputs.dtype
+        return inputs.to(device=self.device, dtype=dtype, memory_format=self.layout)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The module's own call on placed inputs."""
@@ -55,7 +57,7 @@ def deployment_of(
         with torch.inference_mode():
             return forward(placed.place(inputs)).float().cpu()
 
-    def bind(inputs: Tensor) -> Callable[[], object]:
+    def launch(inputs: Tensor) -> Callable[[], object]:
         ready = placed.place(inputs)
 
         def call() -> None:
@@ -63,14 +65,25 @@ def deployment_of(
                 torch.set_num_threads(threads)
             with torch.inference_mode():
                 forward(ready)
-            if on_gpu:
-                torch.cuda.synchronize(placed.device)
 
         return call
+
+    def bind(inputs: Tensor) -> Callable[[], object]:
+        call = launch(inputs)
+
+        def ended() -> None:
+            call()
+            torch.cuda.synchronize(placed.device)
+
+        return ended if on_gpu else call
+
+    def kernels_ms(batches: Sequence[Tensor]) -> float:
+        return gpu_ms([launch(inputs) for inputs in batches], placed.device)
 
     return Deployment(
         run=run,
         bind=bind,
+        kernels_ms=kernels_ms if on_gpu else None,
         artefact=_state_bytes(placed.module),
         file="model.pt2",
         ship=lambda: export_program(placed.module, placed.place(example[:2])),

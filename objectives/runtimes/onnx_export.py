@@ -1,17 +1,10 @@
-"""From a module to the bytes of an ONNX file, and from those to int8."""
+"""From a module to the bytes of an ONNX file."""
 
 import io
-import logging
-import tempfile
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import onnx
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 Exporter = Literal["torchscript", "dynamo"]
@@ -61,49 +54,3 @@ def _export_torchscript(network: nn.Module, example: Tensor) -> bytes:
             dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
         )
     return buffer.getvalue()
-
-
-def quantize_int8(model: bytes, calibration: Tensor) -> bytes:
-    """Static int8: activations unsigned, weights signed per channel, ranges from `calibration`.
-
-    onnxruntime's defaults (signed activations, per tensor) are up to 5 times slower on x86.
-    Weights use 7 of their 8 bits: on an x86 CPU without VNNI the products of two full bytes are
-    added in pairs that overflow 16 bits, so that the file would answer worse there than elsewhere
-    (digits: the float network's answer in .881 of the cases, with 7 bits in .997).
-    """
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is untyped
-        def __init__(self) -> None:
-            self.batches: Iterator[dict[str, NDArray[np.float32]]] = iter(
-                [{INPUT: calibration.numpy()}]
-            )
-
-        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            return next(self.batches, None)
-
-    with tempfile.TemporaryDirectory(prefix="paretune-") as folder, _quiet_logging():
-        prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
-        quant_pre_process(onnx.load_from_string(model), prepared)
-        quantize_static(
-            prepared,
-            quantized,
-            Reader(),
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            reduce_range=True,
-        )
-        return quantized.read_bytes()
-
-
-class _quiet_logging:  # reads as a statement
-    """The quantizer logs advice through the root logger; keep it off the user's screen."""
-
-    def __enter__(self) -> None:
-        self.level = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-
-    def __exit__(self, *_: object) -> None:
-        logging.disable(self.level)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from objectives import agent
 from objectives.device import describe_device, missing_device
 from objectives.runtimes.deployment import Deployment, DeploymentError, check_parity
-from objectives.runtimes.onnx_export import INPUT, Exporter, export_onnx, quantize_int8
+from objectives.runtimes.onnx_export import INPUT, Exporter, export_onnx
+from objectives.runtimes.onnx_precision import PRECISIONS
 from objectives.runtimes.remote import (
     PREFIX,
     RemoteDeployment,
@@ -37,7 +38,7 @@ class OnnxRuntime:
     """Who computes; `cuda` and `tensorrt` need device cuda and an ONNX Runtime built with them."""
     python: str = "python3"
     """Interpreter with numpy and onnxruntime on a host over ssh."""
-    precisions: ClassVar[frozenset[str]] = frozenset({"fp32", "int8"})
+    precisions: ClassVar[frozenset[str]] = frozenset(PRECISIONS)
     """No bf16: ONNX Runtime 1.32 refuses such a convolution on the CPU (InvalidGraph)."""
 
     def check(self, device: str) -> str | None:
@@ -102,12 +103,11 @@ class OnnxRuntime:
             raise DeploymentError(f"ONNX export failed: {_first_line(error)}") from error
         run, _ = open_session(artefact, threads)
         check_parity(network, run, calibration[:8])
-        if precision == "int8":
-            try:
-                artefact = quantize_int8(artefact, calibration)
-            except Exception as error:
-                raise DeploymentError(f"int8 quantization failed: {_first_line(error)}") from error
-        return artefact
+        try:
+            return PRECISIONS[precision](artefact, calibration)
+        except Exception as error:
+            told = f"{precision} quantization failed: {_first_line(error)}"
+            raise DeploymentError(told) from error
 
     def _missing_provider(self) -> str | None:
         import onnxruntime

@@ -100,6 +100,7 @@ class RemoteDeployment(Deployment):
         request = {
             "threads": self.threads,
             "batch": batch,
+            "cores": list(plan.cores),
             "clock": plan.clock,
             "precision": plan.precision,
             "max_s": plan.max_s,
@@ -208,7 +209,7 @@ def _tar(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _npz(inputs: NDArray[np.float32]) -> bytes:
+def _npz(inputs: NDArray[np.generic]) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, inputs=inputs)
     return buffer.getvalue()

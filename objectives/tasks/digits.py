@@ -7,8 +7,8 @@ import numpy as np
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
+from objectives.tasks.metrics import ACCURACY
 from objectives.tasks.task import (
-    ACCURACY,
     Metric,
     Splits,
     TaskError,

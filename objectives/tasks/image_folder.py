@@ -9,8 +9,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
+from objectives.tasks.metrics import ACCURACY
 from objectives.tasks.task import (
-    ACCURACY,
     Metric,
     Split,
     Splits,

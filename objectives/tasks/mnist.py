@@ -1,15 +1,13 @@
 """MNIST and Fashion-MNIST: 70,000 pictures of 28 x 28 each, read or downloaded by torchvision."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
+from objectives.tasks.files import data_folder
+from objectives.tasks.metrics import ACCURACY
 from objectives.tasks.task import (
-    ACCURACY,
     Metric,
     Split,
     Splits,
@@ -72,12 +70,6 @@ class FashionMNIST:
     def splits(self) -> Splits:
         """Read both official parts."""
         return _torchvision_splits("FashionMNIST", self.root, self.train_images, self.split_seed)
-
-
-def data_folder(root: str | None) -> Path:
-    """`root`, else the data folder of `PARETUNE_DATA`, else ./data."""
-    shared = os.environ.get("PARETUNE_DATA")
-    return Path(root or (Path(shared) / "data" if shared else "data"))
 
 
 def _torchvision_splits(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from objectives.measurement import Direction, Measurement, proportion
+from objectives.measurement import Direction, Measurement
 
 
 class TaskError(ValueError):
@@ -24,9 +24,9 @@ class Split:
     """Inputs and targets of one part of the data."""
 
     inputs: Tensor
-    """(N, ...), uint8 as stored, float32, or int64 ids."""
+    """(N, ...), uint8 or int16 as stored, float32, or int64 ids."""
     targets: Tensor
-    """(N,) class numbers, or (N, K) values."""
+    """(N,) int64 class numbers, or (N, K) float32 values in the unit of the table."""
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -48,6 +48,10 @@ class Splits:
     """... and the divisor after that; both in units of the stored values."""
     vocabulary: tuple[int, ...] = ()
     """Where inputs are ids (int64): how many there are, for all columns or for each."""
+    target_mean: tuple[float, ...] = ()
+    """Where targets are values: a network's outputs are (target - target_mean) / target_std ..."""
+    target_std: tuple[float, ...] = ()
+    """... by the training split; empty where targets are classes."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -59,12 +63,31 @@ class Splits:
         """(shape of one input, outputs, vocabulary): what a network is built for."""
         return self.input_shape, self.outputs, self.vocabulary
 
+    @property
+    def has_values(self) -> bool:
+        """Whether targets are values, not classes."""
+        return self.train.targets.is_floating_point()
+
     def prepare(self, inputs: Tensor) -> Tensor:
         """Stored inputs -> inputs of a network: standardised float32, or ids as they are."""
         if self.vocabulary:
             return inputs
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
         return (inputs.float() - mean) / std
+
+    def standardise(self, targets: Tensor) -> Tensor:
+        """Targets (N, K) in the unit of the table -> what a network is to answer."""
+        if not self.target_mean:
+            return targets
+        return (targets - targets.new_tensor(self.target_mean)) / targets.new_tensor(
+            self.target_std
+        )
+
+    def restore(self, outputs: Tensor) -> Tensor:
+        """Answers (N, K) of a network -> values in the unit of the table."""
+        if not self.target_mean:
+            return outputs
+        return outputs * outputs.new_tensor(self.target_std) + outputs.new_tensor(self.target_mean)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,34 +128,64 @@ class Task(Protocol):
         """
 
 
-def _accuracy(outputs: Tensor, targets: Tensor) -> Measurement:
-    return proportion(int((outputs.argmax(1) == targets).sum()), len(targets))
-
-
-def _majority(train: Tensor, judged: Tensor) -> float:
-    return float((judged == train.mode().values).double().mean())
-
-
-ACCURACY = Metric(
-    name="accuracy",
-    unit="ratio",
-    direction="maximize",
-    perfect=1.0,
-    score=_accuracy,
-    constant=_majority,
-)
-"""Share of right answers; its interval is Wilson's."""
-
-
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Mean cross entropy of logits (N, K) against class numbers (N,)."""
     return functional.cross_entropy(outputs, targets)
 
 
+def squared_error(splits: Splits, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared error of outputs (N, K) against standardised targets (N, K).
+
+    1 is what the mean of the training targets gets, whatever their unit.
+    """
+    return functional.mse_loss(outputs, splits.standardise(targets))
+
+
 @lru_cache(maxsize=4)
 def load(task: Task) -> Splits:
-    """The splits of `task`, read once a process."""
-    return task.splits()
+    """The splits of `task`, read once a process.
+
+    Raises:
+        TaskError: the data is missing, or not what a task may hold.
+    """
+    splits = task.splits()
+    for name, split in (
+        ("train", splits.train),
+        ("validation", splits.validation),
+        ("test", splits.test),
+    ):
+        if reason := _unusable(split, splits.outputs, splits.vocabulary):
+            raise TaskError(f"the {name} part of the data {reason}; mend the data or the task")
+    return splits
+
+
+def _unusable(split: Split, outputs: int, vocabulary: tuple[int, ...]) -> str | None:
+    """The first reason why a network cannot be trained or judged on a part, or None."""
+    inputs, targets = split.inputs, split.targets
+    if not len(targets) or len(inputs) != len(targets):
+        return f"holds {len(inputs)} inputs and {len(targets)} targets"
+    if targets.dtype == torch.int64 and targets.dim() == 1:
+        wrong = (targets < 0) | (targets >= outputs)
+        rule = f"a class beyond 0 to {outputs - 1}"
+    else:
+        wrong = ~targets.isfinite().flatten(1).all(1)
+        rule = "a target that is not a finite number"
+    if not wrong.any():
+        wrong, rule = _unusable_inputs(inputs, vocabulary)
+    if not wrong.any():
+        return None
+    row = int(wrong.nonzero()[0])
+    return f"holds {rule} in row {row}: target {targets[row].tolist()}"
+
+
+def _unusable_inputs(inputs: Tensor, vocabulary: tuple[int, ...]) -> tuple[Tensor, str]:
+    """((N,) which inputs cannot be used, the rule they break)."""
+    if vocabulary:
+        wrong = (inputs < 0) | (inputs >= torch.tensor(vocabulary))
+        return wrong.flatten(1).any(1), f"an id beyond the vocabulary {list(vocabulary)}"
+    if not inputs.is_floating_point():
+        return torch.zeros(len(inputs), dtype=torch.bool), ""
+    return ~inputs.isfinite().flatten(1).all(1), "an input that is not a finite number"
 
 
 @lru_cache(maxsize=4)
@@ -144,6 +197,8 @@ def fingerprint(task: Task) -> str:
             digest.update(f"{tuple(part.shape)}{part.dtype}".encode())
             digest.update(part.contiguous().numpy().tobytes())
     for scale in (splits.mean, splits.std):
+        digest.update(np.asarray(scale, np.float64).tobytes())
+    for scale in (splits.target_mean, splits.target_std):
         digest.update(np.asarray(scale, np.float64).tobytes())
     digest.update(f"{splits.outputs} {splits.vocabulary}".encode())
     return digest.hexdigest()[:16]
@@ -168,13 +223,12 @@ def stratified(
 
 
 def take(
-    inputs: NDArray[np.generic], targets: NDArray[np.int64], rows: NDArray[np.int64]
+    inputs: NDArray[np.generic],
+    targets: NDArray[np.int64] | NDArray[np.float32],
+    rows: NDArray[np.int64],
 ) -> Split:
     """The rows of two arrays as a split."""
-    return Split(
-        inputs=torch.from_numpy(inputs[rows]),
-        targets=torch.from_numpy(targets[rows].astype(np.int64)),
-    )
+    return Split(inputs=torch.from_numpy(inputs[rows]), targets=torch.from_numpy(targets[rows]))
 
 
 def mean_std(inputs: Tensor) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from search.analysis.subject import Subject, read_target, told
 from search.errors import InputError
-from search.parts import import_path
+from spaces.importing import import_path
 
 CALIBRATION = 8
 """Inputs of a module's deployment, made up: speed does not depend on their values."""

@@ -17,7 +17,6 @@ from objectives.runtimes.eager import Eager
 from objectives.runtimes.onnxruntime import OnnxRuntime
 from objectives.runtimes.remote import PREFIX
 from objectives.target import Target
-from objectives.timing import TimingPlan
 from search.errors import InputError
 from search.study import StudySpec
 from spaces.candidate import Candidate
@@ -48,13 +47,7 @@ class Subject:
         logging.disable(logging.CRITICAL)  # a failed torch.export logs and prints pages
         try:
             with contextlib.redirect_stderr(io.StringIO()):
-                return self.target.runtime.deploy(
-                    network,
-                    calibration=self.calibration,
-                    precision=precision,
-                    device=self.target.device,
-                    threads=self.target.threads,
-                )
+                return self.target.deploy(network, self.calibration, precision)
         except Exception as error:  # a user's network may fail in any way here
             return told(error)
         finally:
@@ -62,7 +55,7 @@ class Subject:
 
     def time(self, deployment: Deployment, batch: int) -> Measurement:
         """Milliseconds of one call of a deployed network with `batch` inputs."""
-        plan = TimingPlan(clock=self.target.clock, batch=batch)
+        plan = dataclasses.replace(self.target.timing(), batch=batch)
         return deployment.time(self.calibration, batch, plan, Turnstile(MACHINE))
 
 

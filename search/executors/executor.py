@@ -28,7 +28,11 @@ class Executor(Protocol):
 
     @property
     def num_threads(self) -> int:
-        """CPU threads of one job."""
+        """CPU threads of one job, or of each of the devices that share it."""
+
+    @property
+    def num_devices(self) -> int:
+        """Devices that train one candidate together."""
 
     def start(self, evaluate: Evaluate) -> AbstractContextManager[Run]:
         """Workers that do jobs by `evaluate`, a picklable function, until the context ends."""

@@ -33,6 +33,11 @@ class Inline:
         """As given."""
         return self.threads
 
+    @property
+    def num_devices(self) -> int:
+        """One."""
+        return 1
+
     @contextmanager
     def start(self, evaluate: Evaluate) -> Iterator[Run]:
         """A loop."""

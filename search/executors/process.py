@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass as plain_dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
@@ -28,11 +29,15 @@ class Process:
     """CPU threads of a job."""
     device: str = "cpu"
     """The device that trains: `cpu` or `cuda`; several workers may share a GPU."""
+    devices_per_candidate: int = Field(default=1, ge=1)
+    """Devices that train one candidate together, from `cuda:0` on; on the CPU so many processes.
+    The result is that of one device but for rounding and dropout."""
 
     @property
     def num_workers(self) -> int:
         """As given, else the usable cores over the threads of a job."""
-        return self.workers or max(1, len(os.sched_getaffinity(0)) // self.threads)
+        threads = self.threads * self.devices_per_candidate
+        return self.workers or max(1, len(os.sched_getaffinity(0)) // threads)
 
     @property
     def train_device(self) -> str:
@@ -44,15 +49,22 @@ class Process:
         """As given."""
         return self.threads
 
+    @property
+    def num_devices(self) -> int:
+        """As given."""
+        return self.devices_per_candidate
+
     @contextmanager
     def start(self, evaluate: Evaluate) -> Iterator[Run]:
         """Workers start on their first job and stay warm until the context ends."""
         context = multiprocessing.get_context("forkserver")
         start_fork_server()
-        workers = [_start_worker(context, evaluate) for _ in range(self.num_workers)]
+        # a daemon may have no children; all of them end with the driver as it is
+        start = partial(_start_worker, context, evaluate, daemon=self.num_devices == 1)
+        workers = [start() for _ in range(self.num_workers)]
 
         def run(ask: Ask, tell: Tell) -> None:
-            _drive(workers, ask, tell, lambda: _start_worker(context, evaluate))
+            _drive(workers, ask, tell, start)
 
         try:
             yield run
@@ -74,9 +86,9 @@ class _Worker:
         self.process.close()
 
 
-def _start_worker(context: ForkServerContext, evaluate: Evaluate) -> _Worker:
+def _start_worker(context: ForkServerContext, evaluate: Evaluate, *, daemon: bool) -> _Worker:
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, evaluate), daemon=True)
+    process = context.Process(target=_work, args=(theirs, evaluate), daemon=daemon)
     process.start()
     theirs.close()
     return _Worker(process, ours)

@@ -35,6 +35,11 @@ class Replay:
         """Nothing is computed."""
         return 1
 
+    @property
+    def num_devices(self) -> int:
+        """One."""
+        return 1
+
     @contextmanager
     def start(self, evaluate: Evaluate) -> Iterator[Run]:
         """`evaluate` is not used: the table knows."""

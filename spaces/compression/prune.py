@@ -1,142 +1,153 @@
 """Structured pruning: whole channels go, with everything that reads them."""
 
 import math
-import warnings
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from spaces.compression.step import Applied, StepError
+from spaces.compression.channels import (
+    LAYERS,
+    Importance,
+    Layer,
+    coupled,
+    hidden_layers,
+    refuse_unsupported,
+    remove,
+    silence,
+    width,
+)
+from spaces.compression.step import Applied, Trainer
+from spaces.part import PER_STAGE
 
-Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
-LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-UNSUPPORTED = {
-    nn.LSTM: "torch-pruning 1.6 fails on LSTM",
-    nn.GRU: "torch-pruning 1.6 silently leaves GRU unpruned",
-    nn.RNN: "torch-pruning 1.6 silently leaves RNN unpruned",
-    nn.MultiheadAttention: "torch-pruning 1.6 shrinks the heads of attention, which changes it",
-}
-"""Modules that cannot be pruned, with the reason (tried, not assumed)."""
+Ratio = Annotated[float, Field(ge=0, lt=1)]
+
+TAYLOR_BATCHES = 8
+"""Batches of which the gradients are summed; one of 64 inputs each."""
 
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
 class Prune:
-    """Remove the channels of least L2 norm, the same share in every layer but the last.
+    """Remove the least important channels, the same share in every layer but the last.
 
-    Shares are uniform, so that shapes and costs do not depend on the weights. Kept channels are
-    `max(1, round(c (1 - ratio) / round_to) round_to)`, never more than c. A short fine-tune
-    follows always: without it nothing pruned is usable (accuracy .11 against .79, FashionMNIST).
+    Shares are the study's choice, never the weights', so shapes and costs are known before
+    training. Kept channels are `max(1, round(c (1 - ratio) / round_to) round_to)`, never more than
+    c. A fine-tune must follow, here or by a step behind: without it nothing pruned is usable
+    (accuracy .11 against .79, FashionMNIST).
 
     Source: Li et al. 2017, arXiv:1608.08710 (magnitude of filters); Fang et al. 2023,
     arXiv:2301.12900 (dependency graph: torch-pruning).
     """
 
-    ratio: float = Field(default=0.0, ge=0, lt=1)
-    """Share of channels to remove."""
+    parts: int = Field(default=1, ge=1, le=16)
+    """Runs of layers, input to output, of equal length, that may have a ratio each."""
+    ratio: Annotated[Ratio | tuple[Ratio, ...], PER_STAGE] = 0.0
+    """Share of channels to remove. Layers that must agree take that of the first of them."""
     round_to: Literal[1, 2, 4, 8, 16] = 4
     """Kept channels are a multiple of this where the layer has as many."""
-    finetune_epochs: int = Field(default=1, ge=1)
-    """Epochs of training after the channels are gone."""
+    importance: Importance = "l2"
+    """Which channels go: those of least L1 or L2 norm, of least batch norm scale (Liu et al. 2017,
+    arXiv:1708.06519), of least change of the loss to first order on real batches (Molchanov et
+    al. 2019, arXiv:1906.10771), or any."""
+    schedule: Literal["one_shot", "iterative", "dynamic"] = "one_shot"
+    """All at once; in `rounds` equal shares with training after each; or zeroed `rounds - 1` times
+    with training in which they may come back, then removed (He et al. 2018, arXiv:1808.06866). The
+    shapes in the end are the same."""
+    rounds: int = Field(default=3, ge=2, le=20)
+    """Times of removing or zeroing; of no effect with `one_shot`."""
+    finetune_epochs: int = Field(default=1, ge=0)
+    """Epochs of training after the channels are gone, in each round; 0 only where a later step
+    trains."""
+
+    stages: ClassVar[str] = "parts"
+    """The field that says how many values a per-stage choice has."""
 
     def idle(self) -> bool:
         """A ratio of 0 removes nothing."""
-        return self.ratio == 0
+        return not any(self._ratios())
 
     def apply(self, network: nn.Module, example: Tensor) -> Applied:
-        """Shrink the layers of `network`; the record holds every layer's kept width."""
-        _refuse_unsupported(network)
-        was_training, last = network.training, _last_layer(network, example)
-        layers = {name: m for name, m in network.named_modules() if isinstance(m, LAYERS)}
-        shares = {
-            layer: share
-            for layer in layers.values()
-            if layer is not last and (share := self._share(_width(layer))) > 0
-        }
-        if not shares:
+        """Shrink the layers of `network` at once; the record holds every layer's kept width.
+
+        Without training data `taylor` is as `l2`: which channels go changes no shape.
+        """
+        kept = self._plan(network, example)
+        if not kept:
             return Applied()
-        _prune(network, example[:2], shares, [last])
+        importance = "l2" if self.importance == "taylor" else self.importance
+        was_training = network.training
+        remove(network, example[:2], kept, importance)
         network.train(was_training)
-        kept = {name: _width(layer) for name, layer in layers.items()}
+        return self._applied(network)
+
+    def learn(self, network: nn.Module, example: Tensor, trainer: Trainer) -> Applied:
+        """Shrink a trained network by the schedule, training as it asks."""
+        kept = self._plan(network, example)
+        if not kept:
+            return Applied()
+        widths = {layer: width(layer) for layer in kept}
+        for number in range(1, self._rounds() + 1):
+            goal = self._goal(widths, kept, number)
+            if self.importance == "taylor":
+                _collect_gradients(network, trainer)
+            soft = self.schedule == "dynamic" and number < self._rounds()
+            if goal:
+                (silence if soft else remove)(network, example[:2], goal, self.importance)
+            network.zero_grad(set_to_none=True)
+            trainer.train(network, self.finetune_epochs)
+        return self._applied(network)
+
+    def kept(self, width: int, ratio: float | None = None) -> int:
+        """Channels that remain of `width`, by default at the only ratio; never rises with it."""
+        share = self._ratios()[0] if ratio is None else ratio
+        rounded = math.floor(width * (1 - share) / self.round_to + 0.5) * self.round_to
+        return min(width, max(1, rounded))
+
+    def _ratios(self) -> tuple[float, ...]:
+        """One ratio a part; a list may be longer, and its last value holds on."""
+        given = self.ratio if isinstance(self.ratio, tuple) else (self.ratio,)
+        return (*given, *given[-1:] * self.parts)[: self.parts]
+
+    def _rounds(self) -> int:
+        return 1 if self.schedule == "one_shot" else self.rounds
+
+    def _plan(self, network: nn.Module, example: Tensor) -> dict[Layer, int]:
+        """Layers that shrink, with the width they keep; known without the weights."""
+        refuse_unsupported(network)
+        layers, ratios = hidden_layers(network, example), self._ratios()
+        parts = {each: ratios[i * self.parts // len(layers)] for i, each in enumerate(layers)}
+        if len(set(ratios)) > 1:
+            groups = coupled(network, example[:2], layers)
+            parts = {each: parts[group[0]] for group in groups for each in group}
+        kept = {layer: self.kept(width(layer), ratio) for layer, ratio in parts.items()}
+        return {layer: count for layer, count in kept.items() if count < width(layer)}
+
+    def _goal(
+        self, widths: Mapping[Layer, int], kept: Mapping[Layer, int], number: int
+    ) -> dict[Layer, int]:
+        """What is left after a round: on the way to `kept`, rounded alike."""
+        if self.schedule != "iterative":
+            return dict(kept)
+        goal = {}
+        for layer, count in kept.items():
+            removed = (widths[layer] - count) * number / self.rounds
+            on_the_way = self.kept(widths[layer], removed / widths[layer])
+            goal[layer] = count if number == self.rounds else max(count, on_the_way)
+        return {layer: count for layer, count in goal.items() if count < width(layer)}
+
+    def _applied(self, network: nn.Module) -> Applied:
+        layers = {name: m for name, m in network.named_modules() if isinstance(m, LAYERS)}
+        kept = {name: width(layer) for name, layer in layers.items()}
         return Applied(
             record={"kept": kept, "finetune_epochs": self.finetune_epochs},
             finetune_epochs=self.finetune_epochs,
         )
 
-    def kept(self, width: int) -> int:
-        """Channels that remain of `width`; never rises with the ratio."""
-        rounded = math.floor(width * (1 - self.ratio) / self.round_to + 0.5) * self.round_to
-        return min(width, max(1, rounded))
 
-    def _share(self, width: int) -> float:
-        """The share that makes torch-pruning keep exactly `kept(width)`; 0 to leave it alone."""
-        kept = self.kept(width)
-        return 0.0 if kept == width else 1 - (kept + 0.5) / width
-
-
-def _width(layer: Layer) -> int:
-    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-
-
-def _refuse_unsupported(network: nn.Module) -> None:
-    for name, module in network.named_modules():
-        for kind, reason in UNSUPPORTED.items():
-            if isinstance(module, kind):
-                raise StepError(
-                    f"prune: module {name}: {reason}; leave prune out for this network"
-                )
-
-
-def _last_layer(network: nn.Module, example: Tensor) -> nn.Module:
-    """The layer that runs last: its width is the number of outputs."""
-    order: list[nn.Module] = []
-    hooks = [
-        module.register_forward_hook(lambda module, *_: order.append(module))
-        for module in network.modules()
-        if isinstance(module, LAYERS)
-    ]
-    was_training = network.training
-    with torch.no_grad():
-        network.eval()(example[:2])
-    network.train(was_training)
-    for hook in hooks:
-        hook.remove()
-    if not order:
-        raise StepError("prune: the network has no convolution or linear layer")
-    return order[-1]
-
-
-def _prune(
-    network: nn.Module, example: Tensor, shares: dict[Layer, float], ignored: list[nn.Module]
-) -> None:
-    """One call of torch-pruning, and proof that it did what was asked.
-
-    Raises:
-        StepError: it failed, changed nothing, or changed the outputs' shape.
-    """
-    import torch_pruning
-
-    before = sum(p.numel() for p in network.parameters())
-    with torch.no_grad():
-        shape = network.eval()(example).shape
-    try:
-        with warnings.catch_warnings(), torch.enable_grad():
-            warnings.simplefilter("ignore")
-            torch_pruning.pruner.BasePruner(
-                network,
-                example,
-                importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
-                pruning_ratio=0.0,
-                pruning_ratio_dict=shares,
-                ignored_layers=ignored,
-            ).step()
-        with torch.no_grad():
-            after_shape = network(example).shape
-    except Exception as error:
-        raise StepError(f"prune: torch-pruning cannot prune this network: {error}") from error
-    if after_shape != shape:
-        raise StepError(f"prune: the outputs changed from {tuple(shape)} to {tuple(after_shape)}")
-    if sum(p.numel() for p in network.parameters()) >= before:
-        raise StepError("prune: torch-pruning removed nothing")
+def _collect_gradients(network: nn.Module, trainer: Trainer) -> None:
+    """Sum the gradients of the loss over a few batches in eval mode."""
+    network.eval().zero_grad(set_to_none=True)
+    for _ in range(TAYLOR_BATCHES):
+        trainer.loss(network).backward()  # type: ignore[no-untyped-call]  # torch's stub

@@ -12,7 +12,14 @@ from objectives.runtimes import RUNTIMES, Deployment, DeploymentError, Runtime
 from objectives.runtimes.deployment import PARITY_TOLERANCE, check_parity
 
 SHAPE = (3, 12, 12)
-TOLERANCE = {"fp32": PARITY_TOLERANCE, "bf16": 0.03, "int8": 0.1}
+TOLERANCE = {
+    "fp32": PARITY_TOLERANCE,
+    "bf16": 0.03,
+    "fp16": 0.005,
+    "int8": 0.1,
+    "int8_dynamic": 0.1,
+    "int4": 0.2,
+}
 """Largest difference to the network relative to the largest output, of random weights."""
 
 RUN_HERE = ["eager", "onnxruntime"]
@@ -157,15 +164,17 @@ def test_artefact_holds_every_weight(
     deployments: dict[tuple[str, str], Deployment],
 ) -> None:
     weights = sum(p.numel() for p in network.parameters() if p.dim() > 1)
-    bytes_each = {"fp32": 4, "bf16": 2, "int8": 1}[precision]
+    bytes_each = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1, "int8_dynamic": 1, "int4": 0.5}[
+        precision
+    ]
     assert len(deployments[name, precision].artefact) > weights * bytes_each
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_eager_artefact_is_a_state_dict_of_that_precision(
     precision: str, deployments: dict[tuple[str, str], Deployment]
 ) -> None:
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     state = state_dict(deployments["eager", precision])
     assert {value.dtype for value in state.values() if value.is_floating_point()} == {dtype}
 

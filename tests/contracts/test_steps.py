@@ -9,32 +9,81 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.steps import OPTIONS, built, default_families, example_of, signature_of
 from objectives.complexity import count_flops
-from spaces.compression import STEPS, Step, StepError
-from spaces.families import FAMILIES
+from spaces.compression import RECOVERY_LR, STEPS, Learner, Lesson, Step, StepError
 
-SHAPE = (1, 8, 8)
 ACTIVE: dict[str, list[dict[str, Any]]] = {
-    "prune": [{"ratio": 0.25}, {"ratio": 0.5, "round_to": 8}, {"ratio": 0.9, "round_to": 1}],
-    "quantize": [{"scheme": "int8"}, {"scheme": "bf16"}],
+    **OPTIONS,
+    "prune": [
+        {"ratio": 0.25},
+        {"ratio": 0.5, "round_to": 8, "importance": "bn_scale"},
+        {"ratio": 0.9, "round_to": 1, "importance": "taylor"},
+        {"parts": 2, "ratio": (0.0, 0.5), "importance": "random"},
+        {"ratio": 0.5, "schedule": "iterative", "importance": "l1"},
+        {"ratio": 0.5, "schedule": "dynamic"},
+    ],
+    "quantize": [{"scheme": scheme} for scheme in ("int8", "int8_aware", "fp16")],
 }
-"""Step -> options that change a network, from mild to strong. A new step needs an entry."""
+"""Step -> options that change a network, from mild to strong."""
 
+FAMILIES = default_families()
 every_step = pytest.mark.parametrize("name", STEPS)
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
 
-def fresh(family: str, seed: int = 0) -> nn.Module:
-    torch.manual_seed(seed)
-    return FAMILIES[family]().build(SHAPE, 10).eval()
+class Rehearsal:
+    """A trainer that trains for two steps on random targets."""
+
+    def __init__(self, network: nn.Module, example: Tensor) -> None:
+        self.original, self.example = copy.deepcopy(network).eval(), example
+        self.epochs = 0
+
+    def loss(self, network: nn.Module) -> Tensor:
+        return network(self.example).square().mean()
+
+    def train(
+        self,
+        network: nn.Module,
+        epochs: int,
+        *,
+        lr: float = RECOVERY_LR,
+        lesson: Lesson | None = None,
+    ) -> None:
+        self.epochs += epochs
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3 * lr)
+        for _ in range(2 * epochs):
+            optimizer.zero_grad()
+            self.loss(network.train()).backward()
+            optimizer.step()
+        network.eval()
 
 
-def examples(count: int = 4) -> Tensor:
-    return torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(1))
+def fresh(family: str = "convnet", seed: int = 0) -> nn.Module:
+    return built(FAMILIES[family], seed)
+
+
+def examples(family: str = "convnet", count: int = 4) -> Tensor:
+    return example_of(signature_of(FAMILIES[family]), count)
 
 
 def active(name: str) -> list[Step]:
     return [STEPS[name](**options) for options in ACTIVE[name]]
+
+
+def applied_or_refused(step: Step, family: str) -> nn.Module | None:
+    """The compressed network; None where the step refuses it by name, in a sentence."""
+    network = fresh(family)
+    try:
+        step.apply(network, examples(family))
+    except StepError as error:
+        reason = str(error)
+    else:
+        return network
+    name = next(name for name, kind in STEPS.items() if type(step) is kind)
+    assert reason.startswith(f"{name}: ")
+    assert len(reason.split()) > 4
+    return None
 
 
 @every_step
@@ -43,8 +92,9 @@ def test_step_without_options_is_idle_and_leaves_the_outputs(name: str) -> None:
     assert step.idle()
     with torch.no_grad():
         before = network(examples())
-        step.apply(network, examples())
+        applied = step.apply(network, examples())
         assert torch.equal(network(examples()), before)
+    assert applied.finetune_epochs == 0
 
 
 @every_step
@@ -55,48 +105,80 @@ def test_step_that_changes_something_is_not_idle(name: str) -> None:
 
 @every_step
 @every_family
-def test_compressed_network_still_returns_one_row_of_outputs(name: str, family: str) -> None:
+def test_step_works_on_a_family_or_is_refused_by_name(name: str, family: str) -> None:
+    outputs_expected = signature_of(FAMILIES[family])[1]
     for step in active(name):
-        network = fresh(family)
-        step.apply(network, examples())
+        network = applied_or_refused(step, family)
+        if network is None:
+            continue
         with torch.no_grad():
-            outputs = network(examples(3))
-        assert outputs.shape == (3, 10)
+            outputs = network(examples(family, 3))
+        assert outputs.shape == (3, outputs_expected)
         assert outputs.isfinite().all()
+
+
+@every_step
+def test_every_step_works_on_some_family(name: str) -> None:
+    for step in active(name):
+        assert any(applied_or_refused(step, family) is not None for family in FAMILIES)
 
 
 @every_step
 @every_family
 def test_step_never_adds_flops_or_parameters(name: str, family: str) -> None:
+    (shape, _, vocabulary), whole = signature_of(FAMILIES[family]), fresh(family)
+
     def cost(network: nn.Module) -> tuple[int, int]:
         parameters = sum(p.numel() for p in network.parameters())
-        return count_flops(network, SHAPE).total, parameters
+        return 0 if vocabulary else count_flops(network, shape).total, parameters
 
-    costs = [cost(fresh(family))]
+    before = cost(whole)
     for step in active(name):
-        network = fresh(family)
-        step.apply(network, examples())
-        costs.append(cost(network))
-    assert all(later <= costs[0] for later in costs)
+        network = applied_or_refused(step, family)
+        if network is not None:
+            assert all(map(int.__le__, cost(network), before))
 
 
 @every_step
 @every_family
 def test_shapes_and_record_do_not_depend_on_the_weights(name: str, family: str) -> None:
     for step in active(name):
+        if applied_or_refused(step, family) is None:
+            continue
         networks = [fresh(family, seed) for seed in (0, 1)]
-        applied = [step.apply(network, examples()) for network in networks]
-        shapes = [[p.shape for p in network.parameters()] for network in networks]
+        applied = [step.apply(network, examples(family)) for network in networks]
+        shapes = [{k: v.shape for k, v in n.state_dict().items()} for n in networks]
         assert shapes[0] == shapes[1]
         assert applied[0] == applied[1]
+
+
+@every_step
+@every_family
+def test_step_with_training_leaves_the_weights_that_it_leaves_without(
+    name: str, family: str
+) -> None:
+    """What was trained is loaded into a fresh network to which the step was applied."""
+    for step in active(name):
+        untrained, network = applied_or_refused(step, family), fresh(family)
+        if untrained is None or not isinstance(step, Learner):
+            continue
+        trainer = Rehearsal(network, examples(family))
+        applied = step.learn(network, examples(family), trainer)
+        assert applied == step.apply(fresh(family), examples(family))
+        untrained.load_state_dict(network.state_dict())
+        with torch.no_grad():
+            assert torch.equal(untrained(examples(family)), network(examples(family)))
+        assert not network.training
+        assert all(parameter.requires_grad for parameter in network.parameters())
 
 
 @every_step
 def test_step_is_deterministic(name: str) -> None:
     for step in active(name):
         states = []
-        for _ in range(2):
+        for seed in (0, 1):
             network = fresh("convnet")
+            torch.manual_seed(seed)
             step.apply(network, examples())
             states.append(network.state_dict())
         assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
@@ -117,7 +199,7 @@ def test_step_leaves_the_network_in_the_mode_it_was_in(name: str, training: bool
     for step in active(name):
         network = fresh("convnet").train(training)
         step.apply(network, examples())
-        assert network.training is training
+        assert all(module.training is training for module in network.modules())
 
 
 @every_step
