@@ -5,8 +5,8 @@ from spaces.families.convnet import ConvNet
 from spaces.families.family import Family
 from spaces.families.lenet import LeNet
 from spaces.families.mlp import MLP
-from spaces.families.module import Module
 from spaces.families.mobilenet import MobileNet
+from spaces.families.module import Module
 from spaces.families.own import Own
 from spaces.families.recommender import Recommender
 from spaces.families.resnet import ResNet
