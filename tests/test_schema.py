@@ -206,7 +206,7 @@ REJECTED = [
     ("space/compression", 3),
     ("space/compression/0/prune/ratio", [0.0, 1.0]),
     ("space/compression/0/prune/round_to", 3),
-    ("space/compression/1/quantize/scheme", ["none", "int4"]),
+    ("space/compression/1/quantize/scheme", ["none", "int3"]),
     ("space/compression/1/quantize/bits", 8),
 ]
 
