@@ -178,6 +178,10 @@ def take(
 
 
 def mean_std(inputs: Tensor) -> tuple[float, float]:
-    """Mean and standard deviation over all values of the training inputs."""
-    values = inputs.double()
-    return float(values.mean()), float(values.std().clamp(min=1e-6))
+    """Mean and standard deviation over all values of the training inputs.
+
+    By numpy: torch's sums differ in their last digits between numbers of threads, and so would
+    the keys of a driver and its workers.
+    """
+    values = inputs.numpy().astype(np.float64)
+    return float(values.mean()), max(float(values.std(ddof=1)), 1e-6)
