@@ -233,7 +233,11 @@ def take(
 
 
 def mean_std(inputs: Tensor) -> tuple[float, float]:
-    """Mean and standard deviation over all values of the training inputs."""
+    """Mean and standard deviation over all values of the training inputs.
+
+    By numpy: torch's sums differ in their last digits between numbers of threads, and so would
+    the keys of a driver and its workers.
+    """
     values = inputs.numpy()
     mean, std = values.mean(dtype=np.float64), values.std(dtype=np.float64, ddof=1)
     return float(mean), max(float(std), 1e-6)
