@@ -1,7 +1,7 @@
 """Structured pruning: whole channels go, with everything that reads them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -163,3 +163,21 @@ def _collect_gradients(network: nn.Module, trainer: Trainer) -> None:
                 square += weight.grad.square()
     for weight, square in squares.items():
         weight.grad = (square / TAYLOR_BATCHES).sqrt()
+
+
+def narrow(network: nn.Module, example: Tensor, layers: Collection[str], ratio: float) -> None:
+    """Remove the share `ratio` of the channels of the named layers, as `Prune` does of all.
+
+    `example`: as for `Prune.apply`.
+
+    Raises:
+        StepError: it cannot be done.
+    """
+    refuse_unsupported(network)
+    named = {name: m for name, m in network.named_modules() if isinstance(m, LAYERS)}
+    step, was_training = Prune(ratio=ratio), network.training
+    kept = {named[name]: step.kept(width(named[name])) for name in layers}
+    kept = {layer: count for layer, count in kept.items() if count < width(layer)}
+    if kept:
+        remove(network, example[:2], kept, "l2")
+    network.train(was_training)
