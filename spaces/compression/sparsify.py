@@ -113,9 +113,10 @@ class _masked:  # a function with a memory
 
 def _largest(weight: Tensor, share: float) -> Tensor:
     """Mask of all but `floor(share n)` of the n weights, the smallest, which are zeroed."""
-    order = weight.detach().abs().flatten().argsort(stable=True)
+    count = int(share * weight.numel())
+    least = weight.detach().abs().flatten().topk(count, largest=False, sorted=False).indices
     kept = torch.ones(weight.numel(), dtype=torch.bool, device=weight.device)
-    kept[order[: int(share * weight.numel())]] = False
+    kept[least] = False
     return kept.view_as(weight)
 
 
@@ -125,6 +126,6 @@ def _two_of_four(weight: Tensor) -> Tensor | None:
         return None
     last = weight.detach().abs().movedim(1, -1)
     fours = last.reshape(*last.shape[:-1], -1, 4)
-    order = fours.argsort(dim=-1, descending=True, stable=True)
-    kept = torch.zeros_like(fours, dtype=torch.bool).scatter(-1, order[..., :2], True)
+    largest = fours.topk(2, dim=-1).indices
+    kept = torch.zeros_like(fours, dtype=torch.bool).scatter(-1, largest, True)
     return kept.flatten(-2).movedim(-1, 1)
