@@ -117,6 +117,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     families, rows = default_families(), []
+    reasons: dict[str, int] = {}
     print(f"| step | {' | '.join(families)} |")
     print(f"|---|{'---|' * len(families)}")
     for name, choices in OPTIONS.items():
@@ -125,17 +126,19 @@ def main() -> None:
             for family_name, family in families.items():
                 found = attempt(STEPS[name](**choice), family)
                 rows.append({"step": name, "options": choice, "family": family_name, **found})
-                told.append(_told(found))
+                told.append(_told(found, reasons))
             named = ", ".join(f"{key} {value}" for key, value in choice.items())
             print(f"| {name} {named} | {' | '.join(told)} |", flush=True)
+    for reason, number in reasons.items():
+        print(f"\n({number}) {reason}")
     keep(options.to, "steps", {"rows": rows})
 
 
-def _told(found: dict[str, Any]) -> str:
+def _told(found: dict[str, Any], reasons: dict[str, int]) -> str:
     if "refused" in found:
-        return f"refused: {found['refused']}"
-    told = f"{found['apply_ms']:.1f} + {found['deploy_ms']:.0f} ms"
-    return told + ("" if found["changed"] else ", changes nothing")
+        return f"no ({reasons.setdefault(found['refused'], len(reasons) + 1)})"
+    told = f"{found['apply_ms']:.1f} + {found['deploy_ms']:.0f}"
+    return told if found["changed"] else f"nothing to do, {told}"
 
 
 if __name__ == "__main__":
