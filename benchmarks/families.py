@@ -25,7 +25,7 @@ from torch import nn
 from benchmarks.conditions import keep
 from objectives.complexity import count_flops
 from objectives.tasks import load
-from search.evaluate import CALIBRATION_PRICE, real_inputs
+from search.compressing import CALIBRATION_PRICE, real_inputs
 from search.spec import read_study
 from search.store.view import StudyView, TrialView, view_of
 from search.study import StudySpec
