@@ -32,12 +32,14 @@ def parse_quantity(text: str | int | float, unit: str) -> float:
     0.05
     >>> parse_quantity("95%", "ratio")
     0.95
+    >>> parse_quantity(0.9, "stars")
+    0.9
 
     Raises:
         ValueError: not a number, no unit where one is needed, or a unit of something else.
     """
     spellings = UNITS.get(unit, {"": 1.0, unit.lower(): 1.0})
-    known = ", ".join(name for name in spellings if name)
+    known = ", ".join(name for name in spellings if name) or "nothing, it has no unit"
     match = _QUANTITY.fullmatch(str(text))
     if match is None or isinstance(text, bool):
         raise ValueError(f"{text!r} is not a quantity; write a number with a unit of: {known}")
@@ -73,7 +75,7 @@ def format_quantity(value: float, unit: str) -> str:
         suffix = "FLOPs" if unit == "flops" else ""
         steps = (("", 1.0), ("k", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e12))
         return _scaled(value, tuple((prefix + suffix, factor) for prefix, factor in steps)).strip()
-    return f"{value:.4g} {unit}"
+    return f"{value:.4g} {unit}".rstrip()
 
 
 def _scaled(value: float, steps: tuple[tuple[str, float], ...]) -> str:

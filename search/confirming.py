@@ -164,8 +164,7 @@ def verdict_rows(view: StudyView, found: Sequence[Verdict]) -> list[list[str]]:
     for verdict in found:
         values = (verdict.found, verdict.validation, verdict.test)
         told = [format_quantity(value, score.unit) for value in values]
-        spread = verdict.spread * (100 if score.unit == "ratio" else 1)
-        told[2] += f" ±{spread:.1f}" if verdict.seeds > 1 else ""
+        told[2] += f" ±{_spread(verdict.spread, score.unit)}" if verdict.seeds > 1 else ""
         costs = [
             format_quantity(again, units[name])
             if again == first
@@ -175,3 +174,8 @@ def verdict_rows(view: StudyView, found: Sequence[Verdict]) -> list[list[str]]:
         ]
         rows.append([str(verdict.trial), *told, *costs, "holds" if verdict.holds else "no"])
     return rows
+
+
+def _spread(spread: float, unit: str) -> str:
+    """A standard deviation: percentage points, or two digits in the unit of its value."""
+    return f"{100 * spread:.1f}" if unit == "ratio" else f"{spread:.2g}"

@@ -84,6 +84,7 @@ def export_member(
         "candidate": member.candidate.as_dict(),
         "precision": precision,
         "input": _input(study),
+        "output": _output(study),
         "parity": _parity(study, network, deployment),
         "score": _scores(study, member, deployment),
         "costs": costs,
@@ -204,6 +205,22 @@ def _input(study: "StudySpec") -> dict[str, Any]:
     }
 
 
+def _output(study: "StudySpec") -> dict[str, Any]:
+    """What the file's outputs mean: scores of classes, or standardised values."""
+    from objectives.tasks import load
+
+    splits = load(study.task)
+    if not splits.has_values:
+        return {"name": "output", "kind": "classes"}
+    return {
+        "name": "output",
+        "kind": "values",
+        "restore": "output * std + mean",
+        "mean": splits.target_mean or 0.0,
+        "std": splits.target_std or 1.0,
+    }
+
+
 def _parity(study: "StudySpec", network: "nn.Module", deployment: "Deployment") -> dict[str, Any]:
     """File against module on real inputs: largest difference, share of equal answers."""
     import torch
@@ -215,12 +232,14 @@ def _parity(study: "StudySpec", network: "nn.Module", deployment: "Deployment") 
     with torch.no_grad():
         expected = network(inputs)
     actual = deployment.run(inputs)
-    return {
+    found = {
         "inputs": len(inputs),
         "largest_difference": float((actual - expected).abs().max()),
         "largest_output": float(expected.abs().max()),
-        "same_answer": float((actual.argmax(1) == expected.argmax(1)).double().mean()),
     }
+    if not splits.has_values:
+        found["same_answer"] = float((actual.argmax(1) == expected.argmax(1)).double().mean())
+    return found
 
 
 def _scores(study: "StudySpec", member: "TrialView", deployment: "Deployment") -> dict[str, Any]:
@@ -276,10 +295,10 @@ def _print(certificate: dict[str, Any], folder: Path) -> None:
     parity, score = certificate["parity"], certificate["score"]
     digest = certificate["sha256"][certificate["file"]]
     print(f"{folder / certificate['file']}  sha256 {digest[:16]}")
+    same = f", same answer {100 * parity['same_answer']:.1f}%" if "same_answer" in parity else ""
     print(
         f"parity   {parity['inputs']} real inputs: largest difference "
-        f"{parity['largest_difference']:.1e} (largest output {parity['largest_output']:.1f}), "
-        f"same answer {100 * parity['same_answer']:.1f}%"
+        f"{parity['largest_difference']:.1e} (largest output {parity['largest_output']:.1f}){same}"
     )
     found, *files = (score[k] for k in ("found", "validation", "test"))
     told = [format_quantity(m["value"], m["unit"]) for m in (found, *files)]

@@ -21,6 +21,7 @@ from objectives.tasks import Metric, Task, TaskError, load
 from objectives.training import Training
 from objectives.units import format_quantity, parse_quantity
 from search.address import read_address
+from search.brought import with_rehearsed
 from search.document import Document, Path_, read_document
 from search.errors import nearest
 from search.executors.executor import Executor
@@ -67,7 +68,7 @@ def read_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
             raise document.error((), f"{key} is missing: {SECTIONS[key]}")
     name, storage, artifacts = read_address(document)
     task_name, task = _read_task(document)
-    space = _read_space(document)
+    space = with_rehearsed(document, _read_space(document), load(task).signature)
     _check_augmentation(document, space, task)
     targets = _read_targets(document)
     _check_precisions(document, space, targets)
@@ -169,15 +170,17 @@ def _read_task(document: Document) -> tuple[str, Task]:
     """The task, with its data read: a missing folder is found now."""
     name = _named(document, document.data["task"], ("task",))[0]
     task = _make(document, "task", document.data["task"], ("task",))
-    if not isinstance(task, Task):
-        raise document.error(("task",), f"{name} is not a task; it lacks metric, loss or splits")
     try:
-        load(task)
+        is_task = isinstance(task, Task)  # reads the metric, which may read the data
+        if is_task:
+            load(task)
     except TaskError as error:
         raise document.error(("task",), str(error)) from error
     except Exception as error:
         told = f"{name} cannot read its data: {type(error).__name__}: {error}"
         raise document.error(("task",), f"{told}; mend the task") from error
+    if not is_task:
+        raise document.error(("task",), f"{name} is not a task; it lacks metric, loss or splits")
     return name, task
 
 

@@ -149,14 +149,16 @@ def _score(folder: Path, certificate: dict[str, Any], data: Path | None) -> dict
 
 
 def _score_of_arrays(session: Any, certificate: dict[str, Any], data: Path) -> dict[str, Any]:
-    """Accuracy on arrays of the user's own."""
+    """The score on arrays of the user's own, targets in the unit of the table."""
     import numpy as np
+    import torch
 
+    from objectives.tasks.metrics import METRICS
     from search.errors import InputError
 
     told, metric = certificate["input"], certificate["score"]["metric"]
-    if metric != "accuracy":
-        raise InputError(f"--data: arrays are judged by accuracy, not {metric}; give a study file")
+    if metric not in METRICS:
+        raise InputError(f"--data: arrays cannot be judged by {metric}; give a study file")
     try:
         with np.load(data) as arrays:
             inputs, targets = arrays["inputs"], arrays["targets"]
@@ -171,17 +173,24 @@ def _score_of_arrays(session: Any, certificate: dict[str, Any], data: Path) -> d
         prepared = inputs.astype(np.int64)
     else:
         prepared = ((inputs - told["mean"]) / told["std"]).astype(np.float32)
-    right = 0
-    for start in range(0, len(prepared), CHUNK):
-        part = np.ascontiguousarray(prepared[start : start + CHUNK])
-        answers = session.run(None, {agent.INPUT: part})[0].argmax(1)
-        right += int((answers == targets[start : start + CHUNK]).sum())
-    claimed, value = certificate["score"]["test"], right / len(targets)
+    outputs = np.concatenate(
+        [
+            session.run(
+                None, {agent.INPUT: np.ascontiguousarray(prepared[start : start + CHUNK])}
+            )[0]
+            for start in range(0, len(prepared), CHUNK)
+        ]
+    )
+    scale = certificate.get("output", {})
+    restored = outputs * scale.get("std", 1.0) + scale.get("mean", 0.0)
+    wanted = targets.reshape(restored.shape) if scale.get("kind") == "values" else targets
+    found = METRICS[metric].score(torch.from_numpy(restored), torch.from_numpy(wanted))
+    claimed = certificate["score"]["test"]
     return {
-        "holds": claimed["low"] <= value <= claimed["high"],
+        "holds": claimed["low"] <= found.value <= claimed["high"],
         "metric": metric,
-        "unit": "ratio",
-        "value": value,
+        "unit": claimed["unit"],
+        "value": found.value,
         "inputs": len(targets),
     }
 

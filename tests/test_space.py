@@ -327,9 +327,13 @@ def test_defaults_and_fixed_values_are_spelled_out_and_idle_steps_left_out() -> 
         "width": [16],
         "kernel": [3],
         "blocks": [1],
+        "block": "plain",
+        "norm": "batch",
+        "se": 0,
         "pool": [2],
         "pool_kind": "max",
         "activation": "relu",
+        "dropout": 0.0,
     }
     assert first.training["lr"] == 0.01
     assert first.training["optimizer"] == "adamw"
@@ -463,11 +467,11 @@ def test_same_generator_draws_the_same_assignment() -> None:
         ("convnet", (), "it has the sections"),
         ({}, (), "architecture is missing"),
         ({"architecture": "lenet", "data": 1}, ("data",), "not a section"),
-        ({"architecture": "resnet"}, ("architecture",), "'resnet' is not a family"),
+        ({"architecture": "alexnet"}, ("architecture",), "'alexnet' is not a family"),
         (
-            {"architecture": {"resnet": None}},
-            ("architecture", "resnet"),
-            "'resnet' is not a family",
+            {"architecture": {"alexnet": None}},
+            ("architecture", "alexnet"),
+            "'alexnet' is not a family",
         ),
         ({"architecture": []}, ("architecture",), "names nothing"),
         ({"architecture": ["lenet", "lenet"]}, ("architecture",), "lenet stands twice"),
@@ -553,9 +557,9 @@ def test_same_generator_draws_the_same_assignment() -> None:
             "less than 1",
         ),
         (
-            {"architecture": "lenet", "compression": ["prune", {"distil": None}]},
-            ("compression", 1, "distil"),
-            "'distil' is not a step",
+            {"architecture": "lenet", "compression": ["prune", {"shrink": None}]},
+            ("compression", 1, "shrink"),
+            "'shrink' is not a step",
         ),
         (
             {"architecture": "lenet", "compression": ["prune", "prune"]},

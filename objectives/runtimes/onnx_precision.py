@@ -128,13 +128,25 @@ def feeding_logarithms(model: onnx.ModelProto) -> list[str]:
 
 def _by_file(model: bytes, quantize: Callable[[Path, Path], None]) -> bytes:
     """What `quantize` makes of the preprocessed model; onnxruntime's functions want files."""
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
     with tempfile.TemporaryDirectory(prefix="paretune-") as folder, _quiet_logging():
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "quantized.onnx"
-        quant_pre_process(onnx.load_from_string(model), prepared)
+        _preprocess(model, prepared)
         quantize(prepared, quantized)
         return quantized.read_bytes()
+
+
+def _preprocess(model: bytes, prepared: Path) -> None:
+    """Infer shapes, fold and fuse; without symbolic shapes where those cannot be inferred.
+
+    ONNX Runtime 1.32 stops at a reshape whose shape is itself computed, as the older exporter
+    writes it for slices of waveforms.
+    """
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    try:
+        quant_pre_process(onnx.load_from_string(model), prepared)
+    except AssertionError:
+        quant_pre_process(onnx.load_from_string(model), prepared, skip_symbolic_shape=True)
 
 
 def _with_any(model: bytes, wanted: set[str], layers: str) -> bytes:

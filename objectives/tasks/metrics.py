@@ -160,6 +160,10 @@ chapter 6. Source: Rasmussen and Williams 2006, Gaussian Processes, section 2.5 
 """
 
 
+METRICS = {metric.name: metric for metric in (ACCURACY, MACRO_F1, RMSE, NMSE)}
+"""Metrics that need no more than outputs and targets."""
+
+
 def in_unit(metric: Metric, unit: str, load: Callable[[], Splits]) -> Metric:
     """`metric` of outputs that are standardised, judged in the unit of the table.
 

@@ -8,27 +8,30 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.steps import SIGNATURES, example_of, signature_of
 from spaces.families import FAMILIES, Family
 from spaces.families.convnet import ConvNet
-from spaces.families.layers import ACTIVATIONS, pooled, pooling
+from spaces.families.layers import ACTIVATIONS, Activation, pooled, pooling
 from spaces.families.lenet import LeNet
 from spaces.families.own import Own
 from spaces.part import read_part
 
-SHAPES = [(1, 8, 8), (3, 32, 32), (1, 12, 20), (2, 9, 5)]
+Signature = tuple[tuple[int, ...], int, tuple[int, ...]]
+SHAPES = [(1, 28, 28), (1, 12, 20), (2, 9, 5), (), (5, 16), (1, 2, 3, 4)]
+EVERY_SIGNATURE: list[Signature] = [*SIGNATURES, *((shape, 10, ()) for shape in SHAPES)]
+"""Each family takes some of these, and says of the others why not."""
 every_family = pytest.mark.parametrize("name", FAMILIES)
-every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
+every_signature = pytest.mark.parametrize("signature", EVERY_SIGNATURE, ids=str)
 
 
-def built(family: Family, shape: tuple[int, ...], *, seed: int = 0) -> nn.Module:
+def built(family: Family, signature: Signature, *, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    return family.build(shape, 10).eval()
+    return family.build(*signature).eval()
 
 
-def answer(network: nn.Module, shape: tuple[int, ...], count: int = 2) -> Tensor:
-    inputs = torch.randn(count, *shape, generator=torch.Generator().manual_seed(1))
+def answer(network: nn.Module, signature: Signature, count: int = 2) -> Tensor:
     with torch.no_grad():
-        output: Tensor = network(inputs)
+        output: Tensor = network(example_of(signature, count))
     return output
 
 
@@ -38,23 +41,27 @@ def test_family_without_options_satisfies_the_protocol(name: str) -> None:
 
 
 @every_family
-@every_shape
-def test_default_network_returns_one_row_of_outputs_for_each_input(
-    name: str, shape: tuple[int, ...]
+@every_signature
+def test_default_network_returns_one_row_of_outputs_for_each_input_or_says_why_not(
+    name: str, signature: Signature
 ) -> None:
     family = FAMILIES[name]()
-    assert family.check(shape, 10) is None
-    network = built(family, shape)
+    if reason := family.check(*signature):
+        assert name in reason
+        assert len(reason.split()) > 3
+        return
+    network = built(family, signature)
     for count in (1, 3):
-        outputs = answer(network, shape, count)
-        assert outputs.shape == (count, 10)
+        outputs = answer(network, signature, count)
+        assert outputs.shape == (count, signature[1])
         assert outputs.isfinite().all()
 
 
 @every_family
 def test_network_learns_in_every_parameter(name: str) -> None:
-    network = FAMILIES[name]().build((1, 8, 8), 10).train()
-    network(torch.randn(4, 1, 8, 8)).square().sum().backward()
+    family = FAMILIES[name]()
+    network = built(family, signature_of(family)).train()
+    network(example_of(signature_of(family), 4)).square().sum().backward()
     for parameter in network.parameters():
         assert parameter.grad is not None
         assert parameter.grad.isfinite().all()
@@ -62,9 +69,8 @@ def test_network_learns_in_every_parameter(name: str) -> None:
 
 @every_family
 def test_answer_does_not_depend_on_the_neighbours_in_the_batch(name: str) -> None:
-    shape = (1, 8, 8)
-    network = built(FAMILIES[name](), shape)
-    inputs = torch.randn(5, *shape)
+    family = FAMILIES[name]()
+    network, inputs = built(family, signature_of(family)), example_of(signature_of(family), 5)
     with torch.no_grad():
         together, alone = network(inputs)[2:3], network(inputs[2:3])
     torch.testing.assert_close(together, alone)
@@ -73,27 +79,22 @@ def test_answer_does_not_depend_on_the_neighbours_in_the_batch(name: str) -> Non
 @every_family
 def test_same_seed_builds_the_same_weights(name: str) -> None:
     family = FAMILIES[name]()
-    first, again, other = (built(family, (1, 8, 8), seed=seed).state_dict() for seed in (0, 0, 1))
+    signature = signature_of(family)
+    first, again, other = (built(family, signature, seed=s).state_dict() for s in (0, 0, 1))
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
 @every_family
-@every_shape
-def test_canonical_family_builds_the_same_network(name: str, shape: tuple[int, ...]) -> None:
+@every_signature
+def test_canonical_family_builds_the_same_network(name: str, signature: Signature) -> None:
     family = FAMILIES[name]()
-    canonical = family.canonical(shape)
-    assert canonical.canonical(shape) == canonical
-    assert torch.equal(answer(built(family, shape), shape), answer(built(canonical, shape), shape))
-
-
-@every_family
-@pytest.mark.parametrize("shape", [(), (16,), (5, 16), (1, 2, 3, 4)], ids=str)
-def test_shape_that_is_refused_is_refused_with_a_sentence(
-    name: str, shape: tuple[int, ...]
-) -> None:
-    reason = FAMILIES[name]().check(shape, 10)
-    assert reason is None or (name in reason and len(reason.split()) > 3)
+    if family.check(*signature) is None:
+        canonical = family.canonical(signature[0])
+        assert canonical.canonical(signature[0]) == canonical
+        assert canonical.check(*signature) is None
+        expected = answer(built(family, signature), signature)
+        assert torch.equal(answer(built(canonical, signature), signature), expected)
 
 
 @every_family
@@ -167,8 +168,52 @@ def test_convnet_without_pooling_forgets_the_kind_of_pooling() -> None:
     assert ConvNet(pool_kind="avg").canonical(shape).pool_kind == "avg"
 
 
+def test_kernel_larger_than_the_picture_is_refused() -> None:
+    assert ConvNet(kernel=11).check((1, 11, 4), 10) is None
+    reason = ConvNet(kernel=(3, 11)).check((1, 8, 8), 10)
+    assert reason == "convnet kernel 11 is larger than the picture, 8 x 8; choose at most 8"
+    assert ConvNet(depth=1, kernel=(3, 11)).check((1, 8, 8), 10) is None
+
+
+def test_residual_convnet_has_the_parameters_counted_by_hand() -> None:
+    family = ConvNet(depth=1, width=8, blocks=2, block="residual", se=4)
+    norms, gates = 2 * 8, 8 * 2 + 2 + 2 * 8 + 8
+    first = 3 * 8 * 9 + 8 * 8 * 9 + 2 * norms + gates + 3 * 8 + norms
+    second = 2 * 8 * 8 * 9 + 2 * norms + gates
+    network = family.build((3, 32, 32), 10)
+    assert sum(p.numel() for p in network.parameters()) == first + second + 8 * 10 + 10
+
+
+def test_separable_convnet_without_norm_has_the_parameters_counted_by_hand() -> None:
+    family = ConvNet(depth=2, width=(8, 16), kernel=(3, 5), block="separable", norm="none")
+    stage_1 = 3 * 8 * 9 + 8
+    stage_2 = 8 * 25 + 8 + 8 * 16 + 16
+    network = family.build((3, 32, 32), 10)
+    assert sum(p.numel() for p in network.parameters()) == stage_1 + stage_2 + 16 * 10 + 10
+
+
+@pytest.mark.parametrize("block", ["plain", "residual", "separable"])
+def test_strides_of_convnet_leave_what_its_pools_say(block: str) -> None:
+    family = ConvNet(depth=3, width=8, pool=(2, 3, 0), pool_kind="stride", block=block, blocks=2)
+    sides: list[int] = []
+    network = family.build((1, 28, 28), 10).eval()
+    assert isinstance(network, nn.Sequential)
+    network[-3].register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape[-1]))
+    answer(network, ((1, 28, 28), 10, ()))
+    assert sides == [5]  # 28, 14, 5
+    assert not any(isinstance(m, (nn.MaxPool2d, nn.AvgPool2d)) for m in network.modules())
+
+
+def test_dropout_changes_training_only() -> None:
+    torch.manual_seed(0)
+    network, inputs = ConvNet(dropout=0.5).build((1, 8, 8), 10), torch.randn(4, 1, 8, 8)
+    assert not torch.equal(network(inputs), network(inputs))
+    network.eval()
+    assert torch.equal(network(inputs), network(inputs))
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_convnet_uses_the_activation_by_name(activation: str) -> None:
+def test_convnet_uses_the_activation_by_name(activation: Activation) -> None:
     network = ConvNet(activation=activation).build((1, 8, 8), 10)
     kind = ACTIVATIONS[activation]
     assert sum(type(module) is kind for module in network.modules()) == 2
@@ -187,7 +232,8 @@ def test_lenet_builds_for_every_choice_and_every_small_picture() -> None:
     for (kernel, hidden, norm), shape in itertools.product(options, shapes):
         family = LeNet(kernel=kernel, hidden=hidden, norm=norm)
         assert family.check(shape, 10) is None
-        assert answer(built(family, shape), shape).shape == (2, 10)
+        signature = (shape, 10, ())
+        assert answer(built(family, signature), signature).shape == (2, 10)
 
 
 def test_lenet_says_when_a_picture_is_too_small() -> None:

@@ -1,9 +1,12 @@
 """What every task of the table promises; then the splits of each, against other readers."""
 
+import math
 import os
 import struct
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from objectives.tasks import ACCURACY, TASKS, Splits, Task, TaskError, load
+from objectives.tasks import ACCURACY, TASKS, Split, Splits, Task, TaskError, load
 from objectives.tasks.digits import Digits
+from objectives.tasks.files import data_folder
 from objectives.tasks.image_folder import ImageFolder
-from objectives.tasks.mnist import MNIST, data_folder
+from objectives.tasks.mnist import MNIST
 from objectives.tasks.task import fingerprint, mean_std, stratified
 
 COLOURS = {"blue": (20, 30, 200), "green": (10, 220, 40), "red": (240, 10, 30)}
@@ -35,12 +39,34 @@ def draw_pictures(folder: Path, count: int, size: tuple[int, int] = (12, 9)) -> 
             picture.save(folder / name / f"{index}.png")
 
 
+FOLDERS = {
+    "mnist": "MNIST/raw",
+    "fashion_mnist": "FashionMNIST/raw",
+    "cifar10": "cifar10_subset",
+    "sms_spam": "sms_spam",
+    "sst2": "sst2",
+    "trec6": "trec6",
+    "movielens": "movielens_small",
+    "spoken_digits": "fsdd",
+    "wall_following": "wall_following",
+    "sarcos": "sarcos_test",
+    "kin8nm": "kin8nm",
+}
+"""Task -> folder of its files below the data folder; tasks that are not here need none."""
+
+REPEATS = {"sst2", "trec6", "image_folder"}
+"""Tasks with equal inputs in two parts: official parts repeat sentences, small pictures are alike.
+(A sentence is cut to its first words, of which the rare ones are all unknown.)"""
+
+
 def needs_data(name: str) -> None:
-    """Skip, with the reason, where torchvision's files of `name` are not at hand."""
+    """Skip, with the reason, where the files of a task are not at hand."""
+    if name not in FOLDERS:
+        return
     if "PARETUNE_DATA" not in os.environ:
         pytest.skip("PARETUNE_DATA is not set")
-    if not (data_folder(None) / name / "raw").is_dir():
-        pytest.skip(f"{data_folder(None)} holds no {name}")
+    if not (data_folder(None) / FOLDERS[name]).is_dir():
+        pytest.skip(f"{data_folder(None)} holds no {FOLDERS[name]}")
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +74,21 @@ def make_task(tmp_path_factory: pytest.TempPathFactory) -> MakeTask:
     """A task of the table with small data; skips what is not at hand."""
     folder = tmp_path_factory.mktemp("pictures")
     draw_pictures(folder, 20)
+    table = folder / "table.csv"
+    rng = np.random.default_rng(0)
+    rows = [f"{a:.4f},{b:.4f},{a - b:.4f}" for a, b in rng.normal(size=(100, 2))]
+    table.write_text("\n".join(["a,b,difference", *rows]))
     options: dict[str, dict[str, Any]] = {
         "mnist": {"train_images": 1000},
         "fashion_mnist": {"train_images": 1000},
+        "cifar10": {"train_images": 1000, "images": "subset"},
         "image_folder": {"path": str(folder), "size": 8},
+        "sms_spam": {"length": 100, "vocabulary": 10_000},
+        "csv": {"path": str(table), "target": "difference"},
     }
 
     def make(name: str) -> Task:
-        if TASKS[name].__module__ == MNIST.__module__:
-            needs_data(TASKS[name].__name__)
+        needs_data(name)
         return TASKS[name](**options.get(name, {}))
 
     return make
@@ -66,7 +98,7 @@ def parts(splits: Splits) -> tuple[Tensor, ...]:
     return tuple(part.inputs for part in (splits.train, splits.validation, splits.test))
 
 
-every_task = pytest.mark.parametrize("name", TASKS)
+every_task = pytest.mark.parametrize("name", TASKS, scope="module")  # one read serves all
 
 
 @every_task
@@ -77,16 +109,31 @@ def test_three_parts_hold_as_many_targets_as_inputs_of_one_shape(
     for part in (splits.train, splits.validation, splits.test):
         assert len(part) == len(part.inputs) == len(part.targets) > 0
         assert tuple(part.inputs.shape[1:]) == splits.input_shape
-        assert part.inputs.dtype in (torch.uint8, torch.float32)
+        ids = (torch.int64,)
+        values = (torch.uint8, torch.int16, torch.float32)
+        assert part.inputs.dtype in (ids if splits.vocabulary else values)
 
 
 @every_task
-def test_every_class_is_in_every_part(name: str, make_task: MakeTask) -> None:
+def test_no_input_is_in_two_parts(name: str, make_task: MakeTask) -> None:
+    seen = [
+        {row.tobytes() for row in part.flatten(1).numpy()} for part in parts(load(make_task(name)))
+    ]
+    shared = [len(first & other) for first, other in combinations(seen, 2)]
+    assert (sum(shared) > 0) == (name in REPEATS), shared
+
+
+@every_task
+def test_targets_are_classes_that_every_part_has_or_values(name: str, make_task: MakeTask) -> None:
     splits = load(make_task(name))
-    assert len(splits.classes) == splits.outputs
     for part in (splits.train, splits.validation, splits.test):
-        assert part.targets.dtype == torch.int64
-        assert set(part.targets.tolist()) == set(range(splits.outputs))
+        if splits.has_values:
+            assert part.targets.dtype == torch.float32
+            assert part.targets.shape == (len(part), splits.outputs)
+        else:
+            assert part.targets.dtype == torch.int64
+            assert set(part.targets.tolist()) == set(range(splits.outputs))
+    assert len(splits.classes) == (0 if splits.has_values else splits.outputs)
 
 
 @every_task
@@ -95,9 +142,36 @@ def test_prepared_training_inputs_have_mean_0_and_deviation_1(
 ) -> None:
     splits = load(make_task(name))
     prepared = splits.prepare(splits.train.inputs)
+    if splits.vocabulary:
+        assert prepared is splits.train.inputs
+        return
     assert prepared.dtype == torch.float32
     assert float(prepared.mean()) == pytest.approx(0, abs=1e-3)
-    assert float(prepared.std()) == pytest.approx(1, abs=1e-3)
+    assert float(prepared.std(correction=0)) == pytest.approx(1, abs=1e-3)
+
+
+@every_task
+def test_ids_are_below_the_vocabulary_which_is_told_for_all_columns_or_for_each(
+    name: str, make_task: MakeTask
+) -> None:
+    splits = load(make_task(name))
+    assert len(splits.vocabulary) in (0, 1, splits.input_shape[-1])
+    for inputs in parts(splits) if splits.vocabulary else ():
+        assert int(inputs.min()) >= 0
+        assert (inputs < torch.tensor(splits.vocabulary)).all()
+
+
+@every_task
+def test_values_are_standardised_by_train_and_restored(name: str, make_task: MakeTask) -> None:
+    splits = load(make_task(name))
+    targets = splits.train.targets
+    if not splits.has_values:
+        assert splits.standardise(targets) is targets
+        return
+    standard = splits.standardise(targets)
+    assert standard.mean(0).tolist() == pytest.approx([0] * splits.outputs, abs=1e-3)
+    assert standard.std(0, correction=0).tolist() == pytest.approx([1] * splits.outputs, abs=1e-3)
+    torch.testing.assert_close(splits.restore(standard), targets, rtol=1e-4, atol=1e-4)
 
 
 @every_task
@@ -121,14 +195,20 @@ def test_fingerprint_is_the_same_each_time_and_of_this_task_alone(
         assert mark != fingerprint(Digits())
 
 
+def right_answers(splits: Splits, targets: Tensor) -> Tensor:
+    """What a network would have to answer to be right."""
+    if splits.has_values:
+        return splits.standardise(targets)
+    return torch.nn.functional.one_hot(targets, splits.outputs).float()
+
+
 @every_task
 def test_right_answers_score_perfect_and_beat_the_constant(name: str, make_task: MakeTask) -> None:
     task = make_task(name)
     splits = load(task)
     targets = splits.validation.targets
-    right = torch.nn.functional.one_hot(targets, splits.outputs).float()
-    scored = task.metric.score(right, targets)
-    assert scored.value == task.metric.perfect
+    scored = task.metric.score(right_answers(splits, targets), targets)
+    assert scored.value == pytest.approx(task.metric.perfect, abs=1e-5)
     assert scored.unit == task.metric.unit
     assert scored.low <= scored.value <= scored.high
     constant = task.metric.constant(splits.train.targets, targets)
@@ -137,25 +217,100 @@ def test_right_answers_score_perfect_and_beat_the_constant(name: str, make_task:
 
 
 @every_task
-def test_loss_is_one_finite_number_that_falls_along_its_gradient(
-    name: str, make_task: MakeTask
-) -> None:
+def test_constant_answer_scores_what_the_metric_says_of_it(name: str, make_task: MakeTask) -> None:
     task = make_task(name)
     splits = load(task)
-    targets = splits.train.targets[:16]
-    outputs = torch.randn(16, splits.outputs, requires_grad=True)
-    loss = task.loss(outputs, targets)
-    assert loss.shape == ()
-    assert loss.isfinite()
-    loss.backward()
-    assert outputs.grad is not None
-    assert task.loss(outputs.detach() - 0.1 * outputs.grad, targets) < loss.detach()
+    targets = splits.validation.targets
+    answer = torch.zeros(len(targets), splits.outputs)
+    if not splits.has_values:
+        answer[:, int(splits.train.targets.mode().values)] = 1
+    scored = task.metric.score(answer, targets)
+    constant = task.metric.constant(splits.train.targets, targets)
+    assert scored.value == pytest.approx(constant, rel=1e-4)
+
+
+@every_task
+def test_linear_network_learns_a_batch_by_the_loss(name: str, make_task: MakeTask) -> None:
+    task = make_task(name)
+    splits = load(task)
+    inputs, targets = splits.prepare(splits.train.inputs[:64]), splits.train.targets[:64]
+    torch.manual_seed(0)
+    network: torch.nn.Module = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(inputs[0].numel(), splits.outputs)
+    )
+    if splits.vocabulary:
+        network = torch.nn.EmbeddingBag(max(splits.vocabulary), splits.outputs)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    losses = []
+    for _ in range(30):
+        loss = task.loss(network(inputs), targets)
+        assert loss.shape == ()
+        assert loss.isfinite()
+        losses.append(float(loss.detach()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < 0.9 * losses[0]
 
 
 @every_task
 def test_task_refuses_unknown_options(name: str) -> None:
     with pytest.raises(ValueError, match="no_such_option"):
         TASKS[name](no_such_option=1)
+
+
+@pytest.mark.parametrize("name", [n for n in FOLDERS if n not in ("mnist", "fashion_mnist")])
+def test_missing_files_are_named_with_the_remedy(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(TaskError, match=r"file.*; put .* there.* set PARETUNE_DATA"):
+        TASKS[name](root=str(tmp_path / "file")).splits()
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A task of the user's own with one wrong value in row 2 of its test part."""
+
+    inputs: float = 0.0
+    target: float = 0.0
+    vocabulary: tuple[int, ...] = ()
+    metric = ACCURACY
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return outputs.sum()
+
+    def splits(self) -> Splits:
+        inputs = torch.zeros(4, 3)
+        inputs[2, 1] = self.inputs
+        is_class = self.target == round(self.target) if math.isfinite(self.target) else False
+        targets = torch.zeros(4, dtype=torch.int64) if is_class else torch.zeros(4, 1)
+        right = Split(inputs=torch.zeros(4, 3), targets=targets.clone())
+        targets[2] = self.target
+        inputs = inputs.long() if self.vocabulary else inputs
+        return Splits(
+            train=right,
+            validation=right,
+            test=Split(inputs=inputs, targets=targets),
+            outputs=2,
+            vocabulary=self.vocabulary,
+        )
+
+
+@pytest.mark.parametrize(
+    ("task", "problem"),
+    [
+        (Wrong(target=2), r"class beyond 0 to 1 in row 2: target 2"),
+        (Wrong(target=-1), r"class beyond 0 to 1 in row 2: target -1"),
+        (Wrong(target=math.nan), r"target that is not a finite number in row 2"),
+        (Wrong(inputs=math.inf), r"input that is not a finite number in row 2"),
+        (Wrong(inputs=5, vocabulary=(5,)), r"id beyond the vocabulary \[5\] in row 2"),
+    ],
+    ids=repr,
+)
+def test_value_that_no_network_can_use_is_told_with_part_and_row(
+    task: Wrong, problem: str
+) -> None:
+    with pytest.raises(TaskError, match=f"the test part of the data holds an? {problem}"):
+        load(task)
 
 
 def test_accuracy_counts_right_answers_with_their_interval() -> None:
