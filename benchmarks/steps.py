@@ -2,7 +2,8 @@
 
 Every step of the table is applied to the default network of every family, untrained, with inputs
 that the family takes; what works is deployed in the precision that the step asks for. A step that
-cannot work says so before anything is trained. [--to FILE] keeps the figures.
+cannot work says so before anything is trained. Told are the milliseconds of the step (median) and
+of deploying what it leaves (once). [--to FILE] keeps the figures.
 """
 
 import argparse
@@ -94,6 +95,7 @@ def attempt(step: Step, family: Family) -> dict[str, Any]:
         took_ms.append(1e3 * (time.perf_counter() - start))
     precision = applied.precision or "fp32"
     runtime = "eager" if precision == "bf16" else "onnxruntime"
+    start = time.perf_counter()
     try:
         RUNTIMES[runtime]().deploy(
             network.eval(), calibration=example, precision=precision, device="cpu", threads=1
@@ -102,6 +104,7 @@ def attempt(step: Step, family: Family) -> dict[str, Any]:
         return {"refused": str(error).splitlines()[0]}
     return {
         "apply_ms": statistics.median(took_ms),
+        "deploy_ms": 1e3 * (time.perf_counter() - start),
         "changed": bool(applied.record),
         "precision": precision,
     }
@@ -114,6 +117,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     families, rows = default_families(), []
+    reasons: dict[str, int] = {}
     print(f"| step | {' | '.join(families)} |")
     print(f"|---|{'---|' * len(families)}")
     for name, choices in OPTIONS.items():
@@ -122,16 +126,19 @@ def main() -> None:
             for family_name, family in families.items():
                 found = attempt(STEPS[name](**choice), family)
                 rows.append({"step": name, "options": choice, "family": family_name, **found})
-                told.append(_told(found))
+                told.append(_told(found, reasons))
             named = ", ".join(f"{key} {value}" for key, value in choice.items())
             print(f"| {name} {named} | {' | '.join(told)} |", flush=True)
+    for reason, number in reasons.items():
+        print(f"\n({number}) {reason}")
     keep(options.to, "steps", {"rows": rows})
 
 
-def _told(found: dict[str, Any]) -> str:
+def _told(found: dict[str, Any], reasons: dict[str, int]) -> str:
     if "refused" in found:
-        return f"refused: {found['refused']}"
-    return f"{found['apply_ms']:.1f} ms" + ("" if found["changed"] else ", changes nothing")
+        return f"no ({reasons.setdefault(found['refused'], len(reasons) + 1)})"
+    told = f"{found['apply_ms']:.1f} + {found['deploy_ms']:.0f}"
+    return told if found["changed"] else f"nothing to do, {told}"
 
 
 if __name__ == "__main__":

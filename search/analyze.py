@@ -16,7 +16,8 @@ EPILOG = """examples:
   python -m search.analyze studies/digits.yaml --member knee
   python -m search.analyze studies/digits.yaml --measure --html digits.html
   python -m search.analyze torchvision.models:resnet18 --input 3x224x224 --threads 2
-  python -m search.analyze my_nets:build --input 3x32x32 --batch 8 --json"""
+  python -m search.analyze my_nets:build --input 3x32x32 --batch 8 --json
+  python -m search.analyze torchvision:resnet18 --input 3x224x224 --changeable"""
 
 WIDTH = 1000
 """Columns that a table may take: nothing is cut, a narrow terminal wraps the lines."""
@@ -42,6 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", help="cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, help="threads on a CPU")
     parser.add_argument("--measure", action="store_true", help="deploy and time the changes too")
+    parser.add_argument(
+        "--changeable",
+        action="store_true",
+        help="of a module: what the part `module` can change",
+    )
     parser.add_argument("--json", action="store_true", help="print as JSON")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with a picture")
     return guarded(lambda: _analyze(parser.parse_intermixed_args(arguments)))
@@ -50,10 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _analyze(options: argparse.Namespace) -> int:
     from search.analysis.as_data import as_data
     from search.analysis.findings import findings
-    from search.analysis.from_module import read_module
+    from search.analysis.from_module import changeable, read_module
     from search.analysis.from_study import read_candidate
 
     is_module = ":" in options.subject and not Path(options.subject).exists()
+    if options.changeable:
+        print("\n".join(changeable(options)))
+        return DONE
     subject = read_module(options) if is_module else read_candidate(options)
     found = findings(subject, measure=options.measure)
     if options.json:

@@ -21,6 +21,7 @@ from objectives.tasks import Metric, Task, TaskError, load
 from objectives.training import Training
 from objectives.units import format_quantity, parse_quantity
 from search.address import read_address
+from search.brought import with_rehearsed
 from search.document import Document, Path_, read_document
 from search.errors import nearest
 from search.executors.executor import Executor
@@ -67,7 +68,7 @@ def read_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
             raise document.error((), f"{key} is missing: {SECTIONS[key]}")
     name, storage, artifacts = read_address(document)
     task_name, task = _read_task(document)
-    space = _read_space(document)
+    space = with_rehearsed(document, _read_space(document), load(task).signature)
     _check_augmentation(document, space, task)
     targets = _read_targets(document)
     _check_precisions(document, space, targets)

@@ -169,8 +169,9 @@ def _score_of_arrays(session: Any, certificate: dict[str, Any], data: Path) -> d
             f"--data: {data} holds inputs of shape {inputs.shape} and {len(targets)} targets; "
             f"the file takes {told['shape']}"
         )
-    prepared = inputs
-    if told["dtype"] == "float32":
+    if told["dtype"] == "int64":
+        prepared = inputs.astype(np.int64)
+    else:
         prepared = ((inputs - told["mean"]) / told["std"]).astype(np.float32)
     outputs = np.concatenate(
         [

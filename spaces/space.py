@@ -224,13 +224,16 @@ def _flat(prefix: str, options: Options) -> dict[str, Any]:
 
 
 def _idle_options(group: Group) -> Options:
-    """Options of a step of the space that change nothing, if there are any."""
+    """Options of a step of the space that change nothing, if there are any; stages alike."""
+    first = {choice.name: representatives(choice.domain)[0] for choice in group.choices}
     for choice in group.choices:
+        field = choice.name.removeprefix(f"{group.prefix}.").partition(".")[0]
+        same = [n for n in first if n == choice.name or n.startswith(f"{group.prefix}.{field}.")]
         for value in members(choice.domain) or ():
-            field = choice.name.removeprefix(f"{group.prefix}.")
-            with suppress(TypeError, ValueError):  # a step that needs other options too
-                if group.part.make({field: value}).idle():
-                    return {field: value}
+            options = group.options({**first, **dict.fromkeys(same, value)})
+            with suppress(TypeError, ValueError):  # options that do not fit each other
+                if group.part.make(options).idle():
+                    return options
     return {}
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import ledger
 import pytest
 import replay_answers
+import torch
 from sqlalchemy import event
 
+from objectives.tasks.digits import Digits
 from search.evaluation import Job
 from search.loop import Loop
 from search.samplers import SAMPLERS
@@ -182,3 +184,13 @@ def test_two_workers_get_the_same_proposals_if_results_come_in_the_same_order(
         scripted(small, name, script)
     assert record("first") == record("second")
     assert record("first")["proposals"] != record("other")["proposals"]
+
+
+def test_data_is_known_alike_whatever_the_number_of_threads() -> None:
+    """Else a worker would keep weights under keys that the driver does not ask for."""
+    found = set()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        splits = Digits().splits()
+        found.add((splits.mean, splits.std))
+    assert len(found) == 1

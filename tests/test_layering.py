@@ -33,7 +33,11 @@ FENCES = {
     "moocore": ("search.pareto",),
     "rich": ("search.tables",),
     "ruamel": ("search.document",),
-    "torchvision": ("objectives.tasks.cifar10", "objectives.tasks.mnist"),
+    "torchvision": (
+        "objectives.tasks.cifar10",
+        "objectives.tasks.mnist",
+        "spaces.families.pretrained",
+    ),
     "torch_pruning": ("search.executors.warm", "spaces.compression.channels"),
 }
 """Library -> the only modules that may import it, at any level; a dot at the end: all below."""

@@ -161,7 +161,7 @@ def test_exception_in_a_process_is_told(turnstile: Turnstile) -> None:
 
 def test_process_that_dies_ends_the_others(turnstile: Turnstile) -> None:
     before = {child.pid for child in children()}
-    with pytest.raises(PeerError, match=r"process [12] of 2"):
+    with pytest.raises(PeerError, match=r"process 2 of 2 died|[Cc]onnection"):
         trained(2, Training(batch=16), turnstile, augment=dies)
     left = [child for child in children() if child.pid not in before]
     assert [child for child in left if "multiprocessing" not in " ".join(child.cmdline())] == []
@@ -172,6 +172,6 @@ def test_study_trains_candidates_on_two_processes_each(small: Path, command: Com
     smaller = ("search.trials=1", "search.rungs=[1]", "space.compression=[prune: {ratio: 0.5}]")
     done = command("run", small, "--quiet", *smaller, executor)
     assert (done.returncode, done.stderr) == (0, "")
-    told = command("front", small, *smaller, executor)
+    told = command("front", small)
     assert (told.returncode, told.stderr) == (0, "")
     assert "accuracy" in told.stdout

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from spaces.compression import StepError
+from spaces.compression.channels import hidden_layers, remove, silence, width
 from spaces.compression.prune import Prune
 from spaces.families.convnet import ConvNet
 from spaces.families.lenet import LeNet
@@ -111,7 +113,7 @@ def survivors(whole: nn.Module, pruned: nn.Module) -> dict[str, list[int]]:
     return kept
 
 
-def silence(network: nn.Module, kept: dict[str, list[int]]) -> nn.Module:
+def zeroed(network: nn.Module, kept: dict[str, list[int]]) -> nn.Module:
     """Zero the channels that are not kept, in layers and in the batch norms behind them."""
     doomed: list[int] = []
     with torch.no_grad():
@@ -143,7 +145,7 @@ def test_removing_channels_answers_as_zeroing_them(family: ConvNet | LeNet, rati
     kept = survivors(whole, pruned)
     assert sum(map(len, kept.values())) < sum(widths(whole).values())
     with torch.no_grad():
-        expected = silence(whole, kept)(examples(16))
+        expected = zeroed(whole, kept)(examples(16))
         torch.testing.assert_close(pruned(examples(16)), expected, atol=1e-5, rtol=1e-4)
 
 
@@ -255,6 +257,143 @@ def test_pruning_works_where_gradients_are_switched_off() -> None:
     with torch.no_grad():
         applied = Prune(ratio=0.5).apply(network, examples())
     assert applied.record["kept"] == widths(network)
+
+
+class Trainer:
+    """Notes what is asked of it; training adds a number to every weight."""
+
+    def __init__(self, network: nn.Module, loss: Callable[[nn.Module], Tensor]) -> None:
+        self.original, self.loss = network, loss
+        self.seen: list[list[int]] = []
+        self.zero_channels: list[int] = []
+
+    def train(self, network: nn.Module, epochs: int, **options: object) -> None:
+        self.seen.append(list(widths(network).values()))
+        weights = network[0].weight.detach().flatten(1)
+        self.zero_channels.append(int((weights == 0).all(1).sum()))
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter += 0.01
+        network.eval()
+
+
+def trained(network: nn.Module, step: Prune, loss: object = None) -> Trainer:
+    trainer = Trainer(copy.deepcopy(network), loss or (lambda each: each(examples()).sum()))
+    step.learn(network, examples(), trainer)
+    return trainer
+
+
+@pytest.mark.parametrize("schedule", ["one_shot", "iterative", "dynamic"])
+@pytest.mark.parametrize("importance", ["l1", "l2", "bn_scale", "taylor", "random"])
+def test_every_schedule_and_importance_ends_in_the_same_shapes(
+    schedule: str, importance: str
+) -> None:
+    step = Prune(ratio=0.6, schedule=schedule, importance=importance, round_to=1)
+    networks = [seeded(ConvNet(depth=2, width=20).build((1, 8, 8), 10)) for _ in range(2)]
+    trained(networks[0], step)
+    step.apply(networks[1], examples())
+    shapes = [[p.shape for p in network.parameters()] for network in networks]
+    assert shapes[0] == shapes[1]
+    assert list(widths(networks[0]).values()) == [8, 8, 10]
+
+
+def test_iterative_pruning_removes_equal_shares_with_training_after_each() -> None:
+    network = seeded(ConvNet(depth=1, width=32).build((1, 8, 8), 10))
+    step = Prune(ratio=0.75, schedule="iterative", rounds=3, finetune_epochs=2)
+    assert trained(network, step).seen == [[24, 10], [16, 10], [8, 10]]
+
+
+def test_dynamic_pruning_zeroes_while_it_trains_and_removes_at_the_end() -> None:
+    network = seeded(ConvNet(depth=1, width=32).build((1, 8, 8), 10))
+    step = Prune(ratio=0.75, schedule="dynamic", rounds=3)
+    trainer = trained(network, step)
+    assert trainer.seen == [[32, 10], [32, 10], [8, 10]]
+    assert trainer.zero_channels == [24, 24, 0]
+
+
+def test_zeroed_channel_that_grew_back_is_kept() -> None:
+    network = seeded(ConvNet(depth=1, width=8).build((1, 8, 8), 10))
+    with torch.no_grad():
+        network[0].weight[3] *= 1e-3  # the least by far, so that it is zeroed
+
+    class Reviving(Trainer):
+        def train(self, network: nn.Module, epochs: int, **options: object) -> None:
+            super().train(network, epochs)
+            if widths(network)["0"] == 8:
+                with torch.no_grad():
+                    network[0].weight[3] = 7.0
+
+    trainer = Reviving(network, lambda each: each(examples()).sum())
+    Prune(ratio=0.5, schedule="dynamic", rounds=2).learn(network, examples(), trainer)
+    assert trainer.zero_channels == [4, 0]
+    assert (network[0].weight.detach() > 6.9).flatten(1).all(1).any()
+
+
+@pytest.mark.parametrize("family", [ConvNet(depth=3, width=16), LeNet(width=2.0, norm=True)])
+def test_silenced_channels_answer_as_removed_ones(family: ConvNet | LeNet) -> None:
+    removed = seeded(family.build((1, 8, 8), 10))
+    silenced = copy.deepcopy(removed)
+    for network, change in ((removed, remove), (silenced, silence)):
+        layers = hidden_layers(network, examples())
+        change(network, examples(), {layer: width(layer) // 2 for layer in layers}, "l2")
+    with torch.no_grad():
+        torch.testing.assert_close(
+            removed(examples(16)), silenced(examples(16)), atol=1e-5, rtol=1e-4
+        )
+
+
+@pytest.mark.parametrize("importance", ["l1", "l2"])
+def test_norm_decides_between_many_small_weights_and_one_large(importance: str) -> None:
+    network = nn.Sequential(nn.Linear(16, 2, bias=False), nn.Linear(2, 3, bias=False))
+    with torch.no_grad():
+        network[0].weight.zero_()
+        network[0].weight[0] = 1.0  # L1 16, L2 4
+        network[0].weight[1, 0] = 8.0  # L1 8, L2 8
+        network[1].weight.zero_()
+    Prune(ratio=0.5, round_to=1, importance=importance).apply(network, torch.randn(2, 16))
+    assert network[0].weight.max() == (1.0 if importance == "l1" else 8.0)
+
+
+def test_scale_of_the_batch_norm_decides_with_bn_scale() -> None:
+    network = seeded(ConvNet(depth=1, width=8).build((1, 8, 8), 10))
+    with torch.no_grad():
+        network[1].weight.copy_(torch.tensor([1.0, 9.0, 2.0, 8.0, 3.0, 7.0, 4.0, 6.0]))
+    Prune(ratio=0.5, importance="bn_scale").apply(network, examples())
+    assert network[1].weight.tolist() == [9.0, 8.0, 7.0, 6.0]
+
+
+def test_channels_that_the_loss_does_not_feel_go_with_taylor() -> None:
+    """The last layer ignores the channels of largest norm, so their gradients are 0."""
+    network = seeded(ConvNet(depth=1, width=8).build((1, 8, 8), 10))
+    with torch.no_grad():
+        network[0].weight[:4] *= 100
+        network[1].bias.abs_().add_(1.0)
+        network[1].bias[:4] = -1e6  # never active
+        network[-1].weight[:, :4] = 0
+    whole = copy.deepcopy(network)
+    trainer = Trainer(whole, lambda each: each(examples()).square().mean())
+    trainer.train = lambda *_, **__: None  # leaves the weights as they are
+    Prune(ratio=0.5, importance="taylor").learn(network, examples(), trainer)
+    assert survivors(whole, network)["0"] == [4, 5, 6, 7]
+
+
+def test_batch_norm_scale_is_refused_without_batch_norms() -> None:
+    network = LeNet().build((1, 8, 8), 10)
+    with pytest.raises(StepError, match="prune: importance bn_scale needs a batch norm"):
+        Prune(ratio=0.5, importance="bn_scale").apply(network, examples())
+
+
+def test_parts_of_the_depth_have_their_own_ratio() -> None:
+    network = seeded(ConvNet(depth=4, width=16).build((1, 8, 8), 10))
+    applied = Prune(parts=2, ratio=(0.0, 0.75)).apply(network, examples())
+    assert list(applied.record["kept"].values()) == [16, 16, 4, 4, 10]
+    assert Prune(parts=2, ratio=(0.0, 0.0)).idle()
+
+
+def test_layers_that_are_added_take_the_ratio_of_the_first() -> None:
+    network = seeded(Residual())
+    applied = Prune(parts=3, ratio=(0.5, 0.0, 0.75)).apply(network, examples())
+    assert applied.record["kept"] == {"stem": 8, "first": 8, "second": 8, "head": 10}
 
 
 class Refused(nn.Module):

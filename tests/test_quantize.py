@@ -129,6 +129,83 @@ def test_bf16_by_eager_agrees_with_the_float_network(network: nn.Module) -> None
     assert saved == pytest.approx(2 * weights, rel=0.1)
 
 
+def test_fp16_agrees_with_the_float_network_in_half_the_bytes(network: nn.Module) -> None:
+    deployment = deploy(network, "onnxruntime", "fp16")
+    assert agreement(predictions(deployment), float_predictions(network)) > 0.98
+    weights = sum(p.numel() for p in network.parameters())
+    saved = len(deploy(network, "onnxruntime", "none").artefact) - len(deployment.artefact)
+    assert saved == pytest.approx(2 * weights, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "operation", "bytes_each"),
+    [("int8_dynamic", "MatMulInteger", 1.0), ("int4", "MatMulNBits", 0.5 + 4 / 32)],
+)
+def test_linear_layers_run_in_fewer_bits_in_a_file_of_that_size(
+    scheme: str, operation: str, bytes_each: float
+) -> None:
+    """4 bits carry a float32 scale for each 32 weights."""
+    wide = nn.Sequential(nn.Flatten(), nn.Linear(64, 512), nn.ReLU(), nn.Linear(512, 256)).eval()
+    deployment = deploy(wide, "onnxruntime", scheme)
+    nodes = [n.op_type for n in onnx.load_from_string(deployment.artefact).graph.node]
+    assert nodes.count(operation) == 2
+    assert not {"Gemm", "MatMul"} & set(nodes)
+    weights = 64 * 512 + 512 * 256
+    assert len(deployment.artefact) == pytest.approx(bytes_each * weights + 4 * 768, rel=0.05)
+    inputs = SPLITS.prepare(SPLITS.validation.inputs)
+    with torch.no_grad():
+        expected = wide(inputs)
+    assert (deployment.run(inputs) - expected).abs().max() < 0.25 * expected.abs().max()
+
+
+class Recurrent(nn.Module):
+    """Reads a picture row by row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(8, 32, batch_first=True)
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        output: Tensor = self.head(self.lstm(x_BCHW.squeeze(1))[0][:, -1])
+        return output
+
+
+def test_lstm_runs_in_8_bits_when_asked_for_dynamic(tmp_path: Path) -> None:
+    network = fit(Recurrent(), epochs=2)
+    deployment = deploy(network, "onnxruntime", "int8_dynamic")
+    assert "DynamicQuantizeLSTM" in executed(deployment.artefact, tmp_path)
+    assert agreement(predictions(deployment), float_predictions(network)) > 0.9
+
+
+class Flattening(nn.Module):
+    """Computes the shape of a reshape, which ONNX Runtime's preprocessing cannot follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 4, 3), nn.Linear(144, 10)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        rows = x_BCHW.shape[2] - x_BCHW.shape[2] % 2
+        x_BCHW = x_BCHW[:, :, :rows].unflatten(2, (rows // 2, 2)).flatten(2, 3)
+        output: Tensor = self.head(self.conv(x_BCHW).flatten(1))
+        return output
+
+
+@pytest.mark.parametrize("scheme", ["int8", "int8_dynamic"])
+def test_network_with_computed_shapes_is_quantized_too(scheme: str) -> None:
+    network = fit(Flattening(), epochs=2)
+    expected = float_predictions(network)
+    assert agreement(predictions(deploy(network, "onnxruntime", scheme)), expected) > 0.9
+
+
+@pytest.mark.parametrize("scheme", ["int8_dynamic", "int4"])
+def test_network_without_linear_layers_is_refused_by_name(scheme: str) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 10, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(DeploymentError, match=f"{scheme} quantization failed: the network has no"):
+        deploy(network.eval(), "onnxruntime", scheme)
+
+
 @pytest.mark.parametrize(
     ("runtime", "scheme"), [("onnxruntime", "bf16"), ("eager", "int8"), ("eager", "int4")]
 )

@@ -557,9 +557,9 @@ def test_same_generator_draws_the_same_assignment() -> None:
             "less than 1",
         ),
         (
-            {"architecture": "lenet", "compression": ["prune", {"distil": None}]},
-            ("compression", 1, "distil"),
-            "'distil' is not a step",
+            {"architecture": "lenet", "compression": ["prune", {"shrink": None}]},
+            ("compression", 1, "shrink"),
+            "'shrink' is not a step",
         ),
         (
             {"architecture": "lenet", "compression": ["prune", "prune"]},

@@ -21,6 +21,7 @@ def _int8(model: bytes, calibration: Tensor) -> bytes:
     Weights use 7 of their 8 bits: on an x86 CPU without VNNI the products of two full bytes are
     added in pairs that overflow 16 bits, so that the file would answer worse there than elsewhere
     (digits: the float network's answer in .881 of the cases, with 7 bits in .997).
+    What leads to a logarithm stays float (`feeding_logarithms`).
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
@@ -42,6 +43,7 @@ def _int8(model: bytes, calibration: Tensor) -> bytes:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             reduce_range=True,
+            nodes_to_exclude=feeding_logarithms(onnx.load(prepared)),
         )
 
     return _by_file(model, quantize)
@@ -109,15 +111,42 @@ PRECISIONS: dict[str, Callable[[bytes, Tensor], bytes]] = {
 """Precision -> (float32 ONNX file, real inputs) -> the file in that precision."""
 
 
+def feeding_logarithms(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that lead to a logarithm, it included, as a spectrogram does.
+
+    It tells small values apart, which 8 bits between 0 and the largest one make equal: on spoken
+    digits a network of accuracy .977 was left with .113, and like this has .973.
+    """
+    wanted = {value for node in model.graph.node if node.op_type == "Log" for value in node.output}
+    names = []
+    for node in reversed(model.graph.node):  # what a node reads stands before it
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            names.append(node.name)
+    return names
+
+
 def _by_file(model: bytes, quantize: Callable[[Path, Path], None]) -> bytes:
     """What `quantize` makes of the preprocessed model; onnxruntime's functions want files."""
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
     with tempfile.TemporaryDirectory(prefix="paretune-") as folder, _quiet_logging():
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "quantized.onnx"
-        quant_pre_process(onnx.load_from_string(model), prepared)
+        _preprocess(model, prepared)
         quantize(prepared, quantized)
         return quantized.read_bytes()
+
+
+def _preprocess(model: bytes, prepared: Path) -> None:
+    """Infer shapes, fold and fuse; without symbolic shapes where those cannot be inferred.
+
+    ONNX Runtime 1.32 stops at a reshape whose shape is itself computed, as the older exporter
+    writes it for slices of waveforms.
+    """
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    try:
+        quant_pre_process(onnx.load_from_string(model), prepared)
+    except AssertionError:
+        quant_pre_process(onnx.load_from_string(model), prepared, skip_symbolic_shape=True)
 
 
 def _with_any(model: bytes, wanted: set[str], layers: str) -> bytes:

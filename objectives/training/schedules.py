@@ -66,7 +66,7 @@ def _onecycle(step: int, steps: int) -> float:
     Source: Smith and Topin 2018, arXiv:1708.07120, in the form of torch's OneCycleLR; momentum
     stays as it is.
     """
-    top, end = RISE_SHARE * steps - 1, steps - 1
+    top, end = max(0.0, RISE_SHARE * steps - 1), max(1, steps - 1)
     if step <= top:
         return _between(RISE_FROM, 1.0, step / top if top > 0 else 1.0)
     return _between(1.0, FALL_TO, min(1.0, (step - top) / (end - top)))

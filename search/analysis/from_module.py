@@ -11,6 +11,8 @@ from torch import nn
 
 from search.analysis.subject import Subject, read_target, told
 from search.errors import InputError
+from spaces.families import Module
+from spaces.families.pretrained import NetworkError
 from spaces.importing import import_path
 
 CALIBRATION = 8
@@ -40,6 +42,24 @@ def read_module(options: argparse.Namespace) -> Subject:
     return subject
 
 
+def changeable(options: argparse.Namespace) -> list[str]:
+    """Lines that say what the part `module` can change in the network that the user names.
+
+    Raises:
+        InputError: it cannot be made, or does not take such inputs.
+    """
+    if ":" not in options.subject or options.input is None:
+        raise InputError(
+            f"{options.subject}: --changeable takes package.module:name and --input 3x32x32"
+        )
+    _import_from_here()
+    shape = read_shape(options.input)
+    try:
+        return Module(factory=options.subject).derived(shape, options.outputs).listing()
+    except NetworkError as error:
+        raise InputError(f"{options.subject}: {error}") from error
+
+
 def read_shape(text: str) -> tuple[int, ...]:
     """The shape of one input, without the batch.
 
@@ -63,8 +83,7 @@ def _made(options: argparse.Namespace, shape: tuple[int, ...]) -> nn.Module:
     Raises:
         InputError: it does not import, cannot be built, or is no nn.Module.
     """
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    _import_from_here()
     try:
         found: Any = import_path(options.subject)
     except ValueError as error:
@@ -83,6 +102,11 @@ def _made(options: argparse.Namespace, shape: tuple[int, ...]) -> nn.Module:
             "name a module, its class, or a factory that returns one"
         )
     return made
+
+
+def _import_from_here() -> None:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
 
 
 def _check_runs(subject: Subject, shape: str) -> None:

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -91,6 +92,51 @@ def coupled(network: nn.Module, example: Tensor, layers: Sequence[Layer]) -> lis
     return groups
 
 
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Layers whose outputs are the same channels (residual sums, depthwise convolutions)."""
+
+    layers: tuple[str, ...]
+    """Names as in `named_modules`."""
+    width: int
+    """Channels of the first of them."""
+
+
+def channel_groups(network: nn.Module, example: Tensor) -> tuple[ChannelGroup, ...]:
+    """Every layer of `network` with those that lose channels together with it.
+
+    `example`: inputs (N, ...), N >= 1; their values do not matter.
+
+    Raises:
+        StepError: torch-pruning cannot follow the network.
+    """
+    import torch_pruning
+
+    refuse_unsupported(network)
+    names = {m: name for name, m in network.named_modules() if isinstance(m, LAYERS)}
+    was_training = network.training
+    try:
+        with _tracing():
+            graph = torch_pruning.DependencyGraph().build_dependency(network.eval(), example[:1])
+            found = [
+                tuple(
+                    dict.fromkeys(
+                        names[dependency.target.module]
+                        for dependency, _ in group
+                        if dependency.target.module in names
+                        and graph.is_out_channel_pruning_fn(dependency.handler)
+                    )
+                )
+                for group in graph.get_all_groups(root_module_types=list(LAYERS))
+            ]
+    except Exception as error:
+        raise StepError(f"torch-pruning cannot follow this network: {error}") from error
+    finally:
+        network.train(was_training)
+    widths = {name: width(layer) for layer, name in names.items()}
+    return tuple(ChannelGroup(layers, widths[layers[0]]) for layers in found if layers)
+
+
 def remove(
     network: nn.Module, example: Tensor, kept: Mapping[Layer, int], importance: Importance
 ) -> None:
@@ -111,7 +157,8 @@ def remove(
         with torch.no_grad():
             after_shape = network(example).shape
     except Exception as error:
-        raise StepError(f"prune: torch-pruning cannot prune this network: {error}") from error
+        told = f"prune: torch-pruning cannot prune this network: {error}; leave prune out for it"
+        raise StepError(told) from error
     if after_shape != shape:
         raise StepError(f"prune: the outputs changed from {tuple(shape)} to {tuple(after_shape)}")
     if importance == "bn_scale" and any(width(layer) != kept[layer] for layer in kept):

@@ -1,9 +1,10 @@
 """Structured pruning: whole channels go, with everything that reads them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, ClassVar, Literal
 
+import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from spaces.part import PER_STAGE
 Ratio = Annotated[float, Field(ge=0, lt=1)]
 
 TAYLOR_BATCHES = 8
-"""Batches of which the gradients are summed; one of 64 inputs each."""
+"""Batches of 64 inputs over which gradients are averaged."""
 
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
@@ -147,7 +148,36 @@ class Prune:
 
 
 def _collect_gradients(network: nn.Module, trainer: Trainer) -> None:
-    """Sum the gradients of the loss over a few batches in eval mode."""
-    network.eval().zero_grad(set_to_none=True)
+    """Leave the root mean square over batches of every gradient of the loss, in eval mode.
+
+    Their mean is near 0 in a trained network, whatever a weight does (eq. 3 of Molchanov et al. is
+    squared before it is averaged).
+    """
+    network.eval()
+    squares = {weight: torch.zeros_like(weight) for weight in network.parameters()}
     for _ in range(TAYLOR_BATCHES):
+        network.zero_grad(set_to_none=True)
         trainer.loss(network).backward()  # type: ignore[no-untyped-call]  # torch's stub
+        for weight, square in squares.items():
+            if weight.grad is not None:
+                square += weight.grad.square()
+    for weight, square in squares.items():
+        weight.grad = (square / TAYLOR_BATCHES).sqrt()
+
+
+def narrow(network: nn.Module, example: Tensor, layers: Collection[str], ratio: float) -> None:
+    """Remove the share `ratio` of the channels of the named layers, as `Prune` does of all.
+
+    `example`: as for `Prune.apply`.
+
+    Raises:
+        StepError: it cannot be done.
+    """
+    refuse_unsupported(network)
+    named = {name: m for name, m in network.named_modules() if isinstance(m, LAYERS)}
+    step, was_training = Prune(ratio=ratio), network.training
+    kept = {named[name]: step.kept(width(named[name])) for name in layers}
+    kept = {layer: count for layer, count in kept.items() if count < width(layer)}
+    if kept:
+        remove(network, example[:2], kept, "l2")
+    network.train(was_training)

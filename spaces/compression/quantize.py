@@ -69,5 +69,5 @@ class Quantize:
 def _no_layers() -> StepError:
     return StepError(
         "quantize: scheme int8_aware needs a convolution or linear layer that is called, which "
-        "this network lacks; use int8_dynamic"
+        "this network lacks; use int8"
     )

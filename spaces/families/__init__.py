@@ -6,6 +6,7 @@ from spaces.families.family import Family
 from spaces.families.lenet import LeNet
 from spaces.families.mlp import MLP
 from spaces.families.mobilenet import MobileNet
+from spaces.families.module import Module
 from spaces.families.own import Own
 from spaces.families.recommender import Recommender
 from spaces.families.resnet import ResNet
@@ -14,7 +15,7 @@ from spaces.families.squeezenet import SqueezeNet
 from spaces.families.text import Text
 from spaces.families.vit import ViT
 
-__all__ = ["FAMILIES", "Family", "Own"]
+__all__ = ["FAMILIES", "Family", "Module", "Own"]
 
 FAMILIES: dict[str, type[Family]] = {
     "convnet": ConvNet,
@@ -28,4 +29,5 @@ FAMILIES: dict[str, type[Family]] = {
     "recommender": Recommender,
     "speech": Speech,
     "control": Control,
+    "module": Module,
 }

@@ -15,10 +15,10 @@ FLOOR = 1e-4
 
 
 class LogMel(nn.Module):
-    """log10 of the power in `bands` mel bands of frames of `window` samples, every `hop` samples.
+    """Logarithm of the power in mel bands, frame by frame.
 
-    Only whole frames are read; what is left at the end is not. Each band is normalised over the
-    batch, as its level depends on the voice and the microphone.
+    A frame is `window` samples, the next starts `hop` later; a rest at the end is not read. Each
+    band is normalised over the batch, as its level depends on the voice and the microphone.
     """
 
     waves_F1W: Tensor
@@ -26,7 +26,7 @@ class LogMel(nn.Module):
 
     def __init__(self, *, rate_hz: int, window: int, hop: int, bands: int) -> None:
         super().__init__()
-        self.hop = hop
+        self.hop, self.rates = hop, window // 2 + 1
         self.register_buffer("waves_F1W", fourier(window).unsqueeze(1))
         self.register_buffer("bands_MF1", mel_bands(rate_hz, window, bands).unsqueeze(2))
         self.norm = nn.BatchNorm1d(bands)
@@ -34,10 +34,10 @@ class LogMel(nn.Module):
     def forward(self, x_BS: Tensor) -> Tensor:
         """(B, S) -> (B, M, T)."""
         parts_B2FT = functional.conv1d(x_BS.unsqueeze(1), self.waves_F1W, stride=self.hop)
-        real_BFT, imaginary_BFT = parts_B2FT.chunk(2, 1)
-        power_BFT = real_BFT * real_BFT + imaginary_BFT * imaginary_BFT
+        squares_B2FT = parts_B2FT * parts_B2FT
+        power_BFT = squares_B2FT[:, : self.rates] + squares_B2FT[:, self.rates :]
         mel_BMT = functional.conv1d(power_BFT, self.bands_MF1)
-        y_BMT: Tensor = self.norm((mel_BMT + FLOOR).log10())
+        y_BMT: Tensor = self.norm((mel_BMT + FLOOR).log())
         return y_BMT
 
 

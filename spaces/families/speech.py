@@ -108,7 +108,7 @@ class Speech:
             body: nn.Module = _OverTime(Stack(self.cell, self.bands, widths, reads="all"))
         else:
             map_size = (self.bands, frames(input_shape[0], self.window, self.hop))
-            body = nn.Sequential(nn.Unflatten(1, (1, self.bands)), *self._stages(widths, map_size))
+            body = nn.Sequential(_AsPicture(), *self._stages(widths, map_size))
         head = nn.Sequential(nn.Dropout(self.dropout), nn.Linear(widths[-1], outputs))
         return nn.Sequential(front, body, head)
 
@@ -134,6 +134,14 @@ class Speech:
             nn.BatchNorm2d(after),
             ACTIVATIONS[self.activation](),
         ]
+
+
+class _AsPicture(nn.Module):
+    """One channel of bands x frames."""
+
+    def forward(self, x_BMT: Tensor) -> Tensor:
+        """(B, bands, frames) -> (B, 1, bands, frames)."""
+        return x_BMT.unsqueeze(1)
 
 
 class _OverTime(nn.Module):

@@ -86,7 +86,9 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         self.register_buffer("positions_LE", sinusoids(length, size))
-        self.blocks = nn.ModuleList(_Block(size, width, heads, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(
+            _Block(length, size, width, heads, dropout) for _ in range(layers)
+        )
         self.norm = nn.LayerNorm(size)
 
     def forward(self, x_BLE: Tensor, real_BL1: Tensor) -> Tensor:
@@ -106,10 +108,12 @@ class WordAttention(nn.Module):
     Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1 and section 3.2.2.
     """
 
-    def __init__(self, size: int, heads: int) -> None:
+    def __init__(self, length: int, size: int, heads: int) -> None:
         super().__init__()
-        self.heads, self.width = heads, size // heads
-        self.query, self.key, self.value, self.out = (nn.Linear(size, size) for _ in range(4))
+        self.length, self.heads, self.width = length, heads, size // heads
+        self.query, self.value, self.out = (nn.Linear(size, size) for _ in range(3))
+        # a bias of the keys adds the same to all scores of a query, which a softmax drops
+        self.key = nn.Linear(size, size, bias=False)
 
     def forward(self, x_BLE: Tensor, real_BL1: Tensor) -> Tensor:
         """(B, L, E) -> (B, L, E)."""
@@ -118,19 +122,20 @@ class WordAttention(nn.Module):
         weights_BHLL = scores_BHLL.softmax(3) * real_BL1.transpose(1, 2).unsqueeze(1)
         total_BHL1 = weights_BHLL.sum(3, keepdim=True).clamp(min=1e-6)
         mixed_BHLD = weights_BHLL / total_BHL1 @ value
-        y_BLE: Tensor = self.out(mixed_BHLD.transpose(1, 2).flatten(2))
+        joined_BLHD = mixed_BHLD.transpose(1, 2)
+        y_BLE: Tensor = self.out(joined_BLHD.reshape(-1, self.length, self.heads * self.width))
         return y_BLE
 
     def _split(self, x_BLE: Tensor) -> Tensor:
         """(B, L, E) -> (B, heads, L, width of a head)."""
-        return x_BLE.reshape(*x_BLE.shape[:2], self.heads, self.width).transpose(1, 2)
+        return x_BLE.reshape(-1, self.length, self.heads, self.width).transpose(1, 2)
 
 
 class _Block(nn.Module):
-    def __init__(self, size: int, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, length: int, size: int, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.attention_norm, self.norm = nn.LayerNorm(size), nn.LayerNorm(size)
-        self.attention = WordAttention(size, heads)
+        self.attention = WordAttention(length, size, heads)
         self.wide, self.narrow = nn.Linear(size, width), nn.Linear(width, size)
         self.dropout = nn.Dropout(dropout)
 
