@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -161,24 +161,19 @@ def remove(
         raise StepError(told) from error
     if after_shape != shape:
         raise StepError(f"prune: the outputs changed from {tuple(shape)} to {tuple(after_shape)}")
-    if any(width(layer) != kept[layer] for layer in kept):
-        _explain_widths(kept, importance)
-    if sum(p.numel() for p in network.parameters()) >= before:
-        raise StepError("prune: torch-pruning removed nothing")
-
-
-def _explain_widths(kept: Mapping[Layer, int], importance: Importance) -> NoReturn:
-    """Why some layers do not have the width that was asked for."""
-    if importance == "bn_scale":
+    wrong = [layer for layer in kept if width(layer) != kept[layer]]
+    if wrong and importance == "bn_scale":
         raise StepError(
             "prune: importance bn_scale needs a batch norm behind every layer but the last, which "
             "this network lacks; use l1 or l2"
         )
-    layer = next(layer for layer in kept if width(layer) != kept[layer])
-    raise StepError(
-        f"prune: torch-pruning left {width(layer)} channels where {kept[layer]} were asked for: "
-        "costs would depend on the weights; leave prune out for this network"
-    )
+    if sum(p.numel() for p in network.parameters()) >= before:
+        raise StepError("prune: torch-pruning removed nothing")
+    if wrong:
+        raise StepError(
+            f"prune: torch-pruning left {width(wrong[0])} channels where {kept[wrong[0]]} were "
+            "asked for: costs would depend on the weights; leave prune out for this network"
+        )
 
 
 def silence(
