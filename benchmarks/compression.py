@@ -20,7 +20,8 @@ import yaml
 
 from benchmarks.conditions import keep
 from objectives.tasks import load
-from search.evaluate import CALIBRATION_PRICE, evaluate, real_inputs
+from search.compressing import CALIBRATION_PRICE, real_inputs
+from search.evaluate import evaluate
 from search.evaluation import Confirm
 from search.spec import read_study
 from search.study import StudySpec

@@ -1,4 +1,4 @@
-"""What each family finds on its task: python -m benchmarks.families [STUDY ...] [--to FILE].
+"""What each family finds on its task: python -m benchmarks.families [CASE ...] [--to FILE].
 
 Each shipped study is run as it is, in an empty folder, and one member of its front is exported:
 the one of fewest FLOPs whose validation score is at least the sanity model's, or else the best.
@@ -19,11 +19,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+from torch import nn
+
 from benchmarks.conditions import keep
 from objectives.complexity import count_flops
 from objectives.tasks import load
+from search.compressing import CALIBRATION_PRICE, real_inputs
 from search.spec import read_study
 from search.store.view import StudyView, TrialView, view_of
+from search.study import StudySpec
+from spaces.candidate import Candidate
 from spaces.families import FAMILIES
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +39,8 @@ ROOT = Path(__file__).parent.parent
 class Case:
     """A study with what it is compared to."""
 
+    study: str
+    """Name of a file in `studies/`."""
     sanity: float
     """Score of the sanity model on test data, in the unit of the study's metric."""
     model: str
@@ -41,19 +49,89 @@ class Case:
     """Family of the network written down by hand ..."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """... and its choices."""
+    only: str = ""
+    """The one family of the study's that is searched; empty for all."""
+    overrides: tuple[str, ...] = ()
+    """Budget of this run, where it is less than the study's."""
 
 
-CASES: dict[str, Case] = {}
+PICTURES = ("task.cifar10.images=subset", "search.trials=24", "search.rungs=[2, 6]")
+SMALL_CNN = {"depth": 3, "width": (32, 64, 64), "kernel": 3, "pool": 2}
+CASES: dict[str, Case] = {
+    "sms_spam": Case(
+        study="sms_spam",
+        sanity=0.955,
+        model="TF-IDF(1,2) + logistic regression",
+        family="text",
+        options={"body": "conv", "embedding": 64, "width": 64},
+    ),
+    "trec6": Case(
+        study="trec6",
+        sanity=0.890,
+        model="TF-IDF(1,2) + logistic regression",
+        family="text",
+        options={"body": "conv", "embedding": 64, "width": 64},
+    ),
+    "movielens": Case(
+        study="movielens",
+        sanity=0.853,
+        model="user and item bias",
+        family="recommender",
+        options={"body": "two_towers", "factors": 16, "width": 32},
+    ),
+    "wall_following": Case(
+        study="wall_following",
+        sanity=0.894,
+        model="MLP-64",
+        family="control",
+        options={"depth": 1, "width": 64},
+    ),
+    "sarcos": Case(
+        study="sarcos",
+        sanity=0.032,
+        model="MLP 64 x 64",
+        family="mlp",
+        options={"depth": 2, "width": 64},
+    ),
+    "spoken_digits": Case(
+        study="spoken_digits",
+        sanity=0.970,
+        model="log-mel 24 x 32 + logistic regression",
+        family="speech",
+        options={"body": "conv2d"},
+    ),
+    "mnist": Case(
+        study="mnist", sanity=0.989, model="LeNet-5, 2 epochs of 60,000", family="lenet"
+    ),
+    "fashion_mnist": Case(
+        study="fashion_mnist",
+        sanity=0.877,
+        model="LeNet-5, 2 epochs of 60,000",
+        family="lenet",
+    ),
+    **{
+        f"cifar10_{family}": Case(
+            study="cifar10",
+            only=family,
+            sanity=0.561,
+            model="CNN of 3 convolutions, 54,000 parameters, 2 epochs",
+            family="convnet",
+            options=SMALL_CNN,
+            overrides=PICTURES,
+        )
+        for family in ("convnet", "mobilenet", "resnet", "squeezenet")
+    },
+}
 
 
 def main() -> None:
     """Run, export, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("studies", nargs="*", default=list(CASES), help=", ".join(CASES))
+    parser.add_argument("cases", nargs="*", default=list(CASES), help=", ".join(CASES))
     parser.add_argument("--to", type=Path)
     options = parser.parse_args()
     rows = []
-    for name in options.studies:
+    for name in options.cases:
         rows.append(row := found(name, CASES[name]))
         print(told(row), flush=True)
         keep(options.to, "families", {"rows": merged(options.to, rows)})
@@ -61,46 +139,78 @@ def main() -> None:
 
 def found(name: str, case: Case) -> dict[str, Any]:
     """Run a study; what its file of choice is worth."""
-    file = ROOT / "studies" / f"{name}.yaml"
+    file = ROOT / "studies" / f"{case.study}.yaml"
     with tempfile.TemporaryDirectory() as folder:
-        storage = f"storage=sqlite:///{folder}/study.db"
+        overrides = (
+            f"storage=sqlite:///{folder}/study.db",
+            f"artifacts={folder}/artifacts",
+            *narrowed(file, case.only),
+            *case.overrides,
+        )
         start = time.perf_counter()
-        command(["search.run", str(file), storage], folder)
+        command(["search.run", str(file), *overrides], folder)
         minutes = (time.perf_counter() - start) / 60
-        study = read_study(str(file), (storage, f"artifacts={folder}/artifacts"))
+        study = read_study(str(file), overrides)
         view = view_of(study.name, study.storage)
-        metric = study.metric
-        sign = -1 if metric.direction == "maximize" else 1
-        member = chosen(view, metric.name, sign, case.sanity)
-        command(["search.export", str(file), str(member.number), "--to", "file", storage], folder)
+        sign = -1 if study.metric.direction == "maximize" else 1
+        flops = {m.number: flops_of(study, m.candidate) for m in view.members}
+        member = chosen(view, flops, study.metric.name, sign, case.sanity)
+        exported = ["search.export", str(file), str(member.number), "--to", "file", *overrides]
+        command(exported, folder)
         certificate = json.loads((Path(folder) / "file" / "certificate.json").read_text())
-    splits = load(study.task)
-    reference = FAMILIES[case.family](**case.options).build(*splits.signature)
+    reference = FAMILIES[case.family](**case.options).build(*load(study.task).signature)
     return {
-        "study": name,
-        "metric": metric.name,
+        "case": name,
+        "overrides": [*case.overrides, *([f"only {case.only}"] if case.only else [])],
+        "metric": study.metric.name,
         "sanity_model": case.model,
         "sanity": case.sanity,
         "reference": f"{case.family} {dict(case.options)}",
-        "reference_flops": count_flops(reference.eval(), splits.input_shape).total,
+        "reference_flops": counted(reference, study),
         "minutes": minutes,
         "candidates": len(view.trials),
         "trained": sum(bool(trial.curve) for trial in view.trials),
         "members": len(view.members),
         "trial": member.number,
         "candidate": member.candidate.as_dict(),
-        "validation": member.measurements[metric.name].value,
-        "test": certificate["score"]["test"],
-        "flops": member.measurements["flops"].value,
+        "validation": certificate["score"]["validation"]["value"],
+        "test": certificate["score"]["test"]["value"],
+        "test_interval": [certificate["score"]["test"][end] for end in ("low", "high")],
+        "flops": flops[member.number],
         "latency_ms": certificate["latency"]["value"],
     }
 
 
-def chosen(view: StudyView, metric: str, sign: int, sanity: float) -> TrialView:
+def narrowed(file: Path, family: str) -> tuple[str, ...]:
+    """The override that leaves one family of the study's; none for all."""
+    if not family:
+        return ()
+    data = yaml.safe_load(file.read_text())["space"]["architecture"][family]
+    return (f"space.architecture={json.dumps({family: data})}",)
+
+
+def flops_of(study: StudySpec, candidate: Candidate) -> int:
+    """Of a candidate after pruning, whether or not the study asks for them."""
+    network = study.space.build(candidate, *load(study.task).signature).eval()
+    example = real_inputs(study, CALIBRATION_PRICE)
+    for _, step in study.space.pipeline(candidate):
+        step.apply(network, example)
+    return counted(network, study)
+
+
+def counted(network: nn.Module, study: StudySpec) -> int:
+    """FLOPs of one input of the study's task."""
+    example = real_inputs(study, 2)
+    return count_flops(network.eval(), tuple(example.shape[1:]), dtype=example.dtype).total
+
+
+def chosen(
+    view: StudyView, flops: Mapping[int, int], metric: str, sign: int, sanity: float
+) -> TrialView:
     """The cheapest member that is no worse than `sanity` on validation data, or the best."""
     good = [m for m in view.members if sign * m.measurements[metric].value <= sign * sanity]
     if good:
-        return min(good, key=lambda m: m.measurements["flops"].value)
+        return min(good, key=lambda m: flops[m.number])
     return min(view.members, key=lambda m: sign * m.measurements[metric].value)
 
 
@@ -118,14 +228,14 @@ def command(module: list[str], folder: str) -> None:
 def merged(path: Path | None, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """`rows` with those of other studies that `path` holds already."""
     old = json.loads(path.read_text())["rows"] if path is not None and path.exists() else []
-    names = {row["study"] for row in rows}
-    return sorted([*(r for r in old if r["study"] not in names), *rows], key=lambda r: r["study"])
+    names = {row["case"] for row in rows}
+    return sorted([*(r for r in old if r["case"] not in names), *rows], key=lambda r: r["case"])
 
 
 def told(row: dict[str, Any]) -> str:
     """One line of the table."""
     return (
-        f"{row['study']:16} {row['minutes']:4.1f} min  {row['metric']} test {row['test']:.4g}, "
+        f"{row['case']:18} {row['minutes']:4.1f} min  {row['metric']} test {row['test']:.4g}, "
         f"validation {row['validation']:.4g}, sanity {row['sanity']:.4g}; "
         f"{row['flops']:.3g} FLOPs against {row['reference_flops']:.3g}; "
         f"{1e3 * row['latency_ms']:.0f} us; {row['trained']} of {row['candidates']} trained"

@@ -65,8 +65,8 @@ def export_member(
         InputError: the weights are gone, or the folder cannot be written.
         RunFailedError: the shipping exporter fails where the search's own did not.
     """
+    from search.compressing import rebuild
     from search.errors import InputError
-    from search.evaluate import rebuild
 
     network, precision = rebuild(member.candidate, study, _weights(study, member))
     deployment, model = _shipped(study, network, precision)
@@ -105,8 +105,8 @@ def _weights(study: "StudySpec", member: "TrialView") -> "dict[str, Tensor]":
     import torch
 
     from search.artifacts import Folder
+    from search.checkpoints import weights_id
     from search.errors import InputError
-    from search.evaluate import weights_id
 
     artifact = weights_id(member.candidate, study)
     try:
@@ -128,8 +128,9 @@ def _shipped(
 
     from objectives.runtimes import DeploymentError
     from objectives.runtimes.onnxruntime import OnnxRuntime
+    from search.compressing import CALIBRATION_SCORE, real_inputs
     from search.errors import RunFailedError
-    from search.evaluate import CALIBRATION_SCORE, deploy, real_inputs
+    from search.evaluate import deploy
 
     name, target = next(iter(study.targets.items()))
     if isinstance(target.runtime, OnnxRuntime):
@@ -181,7 +182,7 @@ def _latency(
             found: dict[str, Any] = costs[objective.name]["file"]
             return found
     from objectives.device import MACHINE, Turnstile
-    from search.evaluate import CALIBRATION_PRICE, real_inputs
+    from search.compressing import CALIBRATION_PRICE, real_inputs
 
     target = study.targets[first]
     inputs = real_inputs(study, CALIBRATION_PRICE)
@@ -261,7 +262,7 @@ def _costs(
     """Every cost as the search measured it, and of this file where the first target has it."""
     from objectives.costs import Subject
     from objectives.device import MACHINE, Turnstile
-    from search.evaluate import CALIBRATION_PRICE, real_inputs
+    from search.compressing import CALIBRATION_PRICE, real_inputs
 
     first = next(iter(study.targets))
     subject = Subject(

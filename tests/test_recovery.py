@@ -10,8 +10,10 @@ from torch.nn import functional
 from objectives.device import MACHINE, Turnstile
 from objectives.tasks import load
 from objectives.tasks.digits import Digits
+from search.bench import Bench
+from search.compressing import compress, real_inputs, rebuild
 from search.errors import InputError
-from search.evaluate import Bench, compress, evaluate, price, real_inputs, rebuild
+from search.evaluate import evaluate, price
 from search.evaluation import Price, Train
 from search.recovery import Recovery, Taught, taught
 from search.spec import read_study
@@ -200,9 +202,9 @@ def test_student_moves_towards_its_teacher(folder: Path) -> None:
 def _finetune_of(candidate: Candidate, study: StudySpec) -> object:
     import functools
 
-    from search.evaluate import _finetune
+    from search.learning import finetune
 
-    return functools.partial(_finetune, candidate, study, bench())
+    return functools.partial(finetune, candidate, study, bench())
 
 
 def test_losses_come_from_one_batch_of_the_training_split_after_the_other() -> None:

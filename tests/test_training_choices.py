@@ -15,9 +15,10 @@ from torch.nn import functional
 
 from objectives.device import Turnstile
 from objectives.tasks import load
-from objectives.training import NonFiniteLossError, Progress, Targets, Training, mean_loss
+from objectives.training import NonFiniteLossError, Progress, Targets, Training, begin, mean_loss
 from objectives.training.averaging import averaged
 from objectives.training.optimizers import OPTIMIZERS, make_optimizer
+from objectives.training.progress import safe_layout
 from objectives.training.schedules import factor
 from spaces.augmentation import Augmentation
 
@@ -314,8 +315,8 @@ settings_ = st.fixed_dictionaries({name: st.sampled_from(v) for name, v in VALUE
 
 @given(options=settings_)
 def test_canonical_form_is_its_own(options: dict[str, Any]) -> None:
-    canonical = Training(**options).canonical()
-    assert Training(**canonical).canonical() == canonical
+    canonical = Training(**options).in_use()
+    assert Training(**canonical).in_use() == canonical
     assert {name: options[name] for name in canonical if name in options} == {
         name: value for name, value in canonical.items() if name in options
     }
@@ -323,7 +324,7 @@ def test_canonical_form_is_its_own(options: dict[str, Any]) -> None:
 
 def test_choices_that_do_not_matter_leave_the_candidate() -> None:
     def alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
-        return Training(**one).canonical() == Training(**other).canonical()
+        return Training(**one).in_use() == Training(**other).in_use()
 
     assert alike({"momentum": 0.5}, {})
     assert not alike({"optimizer": "sgd", "momentum": 0.5}, {"optimizer": "sgd"})
@@ -341,5 +342,33 @@ def test_choices_that_do_not_matter_leave_the_candidate() -> None:
 def test_every_pair_of_options_that_are_on_is_told_apart() -> None:
     on = [{name: values[1]} for name, values in VALUES.items() if name not in ("momentum",)]
     base = {"teacher": "a:b", "distil": 0.25}
-    told = [Training(**{**base, **options}).canonical() for options in on]
+    told = [Training(**{**base, **options}).in_use() for options in on]
     assert all(one != other for one, other in itertools.combinations(told, 2))
+
+
+@pytest.mark.parametrize(
+    ("layer", "layout"),
+    [
+        (nn.Conv2d(4, 8, 1, stride=2), torch.contiguous_format),
+        (nn.Conv2d(32, 64, 1, stride=2, groups=8), torch.contiguous_format),
+        (nn.Conv2d(16, 8, 1, stride=2), torch.channels_last),
+        (nn.Conv2d(4, 8, 1), torch.channels_last),
+        (nn.Conv2d(4, 8, 3, stride=2), torch.channels_last),
+        (nn.Conv3d(1, 2, 3), torch.contiguous_format),
+    ],
+)
+def test_layout_in_which_a_backward_pass_would_crash_is_left_alone(
+    layer: nn.Module, layout: torch.memory_format
+) -> None:
+    assert safe_layout(nn.Sequential(nn.ReLU(), layer)) is layout
+
+
+def test_network_with_a_narrow_strided_shortcut_trains() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.Conv2d(4, 8, 1, stride=2), nn.Flatten(), nn.Linear(72, 2)
+    )
+    progress = begin(network, Training(), examples=8, epochs=1, seed=0)
+    inputs = torch.randn(64, 3, 8, 8).contiguous(memory_format=progress.layout)
+    progress.network(inputs).square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())

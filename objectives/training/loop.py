@@ -147,7 +147,7 @@ def _loss(progress: Progress, lesson: _Lesson, rows: Tensor) -> Tensor:
     part, weight = lesson.peers.share(len(rows))
     inputs = inputs[part]
     if inputs.dim() == 4:
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        inputs = inputs.contiguous(memory_format=progress.layout)
     outputs = _forward(progress.network, inputs, lesson)
     loss = torch.zeros((), device=device)
     for marked, share in weighted:

@@ -35,6 +35,8 @@ class Progress:
     optimizer: Optimizer
     schedule: LambdaLR
     generator: torch.Generator
+    layout: torch.memory_format = torch.contiguous_format
+    """Of pictures and of the weights that read them."""
     average: AveragedModel | None = None
     best: Best | None = None
     epoch: int = 0
@@ -101,7 +103,9 @@ def begin(
 
     The schedule spans all `epochs`, so a shorter rung is a prefix of the longer one.
     """
-    network = _channels_last(network)
+    layout = safe_layout(network)
+    if layout is torch.channels_last:
+        network = network.to(memory_format=layout)
     optimizer = make_optimizer(network, settings)
     steps = epochs * len(steps_of(torch.arange(examples), settings))
     return Progress(
@@ -109,12 +113,31 @@ def begin(
         optimizer=optimizer,
         schedule=LambdaLR(optimizer, factor(settings, steps)),
         generator=torch.Generator().manual_seed(seed),
+        layout=layout,
         average=averaged(network, settings.ema) if settings.ema else None,
     )
 
 
-def _channels_last(network: nn.Module) -> nn.Module:
-    """Convolutions on pictures train faster so; weights of three dimensions have no such form."""
+NARROW = 16
+"""Input channels below which a strided 1 x 1 convolution is kept out of channels-last."""
+
+
+def safe_layout(network: nn.Module) -> torch.memory_format:
+    """Channels-last, in which convolutions on pictures train faster, where it can be had.
+
+    Weights of three dimensions have no such form. And the backward pass of a 1 x 1 convolution
+    with a stride and few input channels (seen below 8) writes beyond its memory in that layout on
+    a CPU (oneDNN issue 6035, torch 2.14): the process dies.
+    """
     if any(parameter.dim() > 4 for parameter in network.parameters()):
-        return network
-    return network.to(memory_format=torch.channels_last)
+        return torch.contiguous_format
+    if any(_is_dangerous(module) for module in network.modules()):
+        return torch.contiguous_format
+    return torch.channels_last
+
+
+def _is_dangerous(module: nn.Module) -> bool:
+    if not isinstance(module, nn.Conv2d):
+        return False
+    pointwise = module.kernel_size == (1, 1) and max(module.stride) > 1
+    return pointwise and module.in_channels // module.groups < NARROW

@@ -12,8 +12,10 @@ from objectives.costs import Latency
 from objectives.tasks import load
 from search.analysis.subject import Subject, read_target
 from search.artifacts import Folder
+from search.checkpoints import weights_id
+from search.compressing import CALIBRATION_PRICE, real_inputs, rebuild
 from search.errors import InputError
-from search.evaluate import CALIBRATION_PRICE, evaluate, real_inputs, rebuild, weights_id
+from search.evaluate import evaluate
 from search.evaluation import Price
 from search.members import find_member
 from search.plan import draw_candidates, make_plan

@@ -161,13 +161,19 @@ def remove(
         raise StepError(told) from error
     if after_shape != shape:
         raise StepError(f"prune: the outputs changed from {tuple(shape)} to {tuple(after_shape)}")
-    if importance == "bn_scale" and any(width(layer) != kept[layer] for layer in kept):
+    wrong = [layer for layer in kept if width(layer) != kept[layer]]
+    if wrong and importance == "bn_scale":
         raise StepError(
             "prune: importance bn_scale needs a batch norm behind every layer but the last, which "
             "this network lacks; use l1 or l2"
         )
     if sum(p.numel() for p in network.parameters()) >= before:
         raise StepError("prune: torch-pruning removed nothing")
+    if wrong:
+        raise StepError(
+            f"prune: torch-pruning left {width(wrong[0])} channels where {kept[wrong[0]]} were "
+            "asked for: costs would depend on the weights; leave prune out for this network"
+        )
 
 
 def silence(

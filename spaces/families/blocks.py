@@ -23,11 +23,18 @@ def convolution(
     stride: int = 1,
     groups: int = 1,
 ) -> list[nn.Module]:
-    """Convolution, normalisation and activation; the map keeps its size but for the stride."""
-    bias = norm == "none"
-    layers: list[nn.Module] = [
-        nn.Conv2d(channels, width, kernel, stride, kernel // 2, groups=groups, bias=bias)
-    ]
+    """Convolution, normalisation and activation; the map keeps its size but for the stride.
+
+    A 1 x 1 convolution with a stride takes every so many pixels by a pooling of 1 x 1 first: the
+    same numbers, but its own gradient of few channels in channels-last layout writes past the end
+    of a buffer (oneDNN issue 6035, in torch 2.14).
+    """
+    layers: list[nn.Module] = []
+    if kernel == 1 and stride > 1:
+        layers, stride = [nn.MaxPool2d(1, stride)], 1
+    layers.append(
+        nn.Conv2d(channels, width, kernel, stride, kernel // 2, groups=groups, bias=norm == "none")
+    )
     layers += [nn.BatchNorm2d(width)] if norm == "batch" else []
     return layers + ([ACTIVATIONS[activation]()] if activation else [])
 

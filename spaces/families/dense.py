@@ -45,17 +45,18 @@ def dense(
 ) -> list[nn.Module]:
     """Hidden layers (B, inputs) -> (B, last width), each linear, normalised, bent, thinned out.
 
-    `residual`: a layer as wide as what it reads adds its input.
+    `residual`: a layer as wide as the hidden layer before it adds what it reads.
     """
     layers: list[nn.Module] = []
     for before, width in pairwise((inputs, *widths)):
+        adds = residual and bool(layers) and before == width
         parts = [
             nn.Linear(before, width, bias=norm == "none"),
             *([NORMS[norm](width)] if norm != "none" else []),
             ACTIVATIONS[activation](),
             *([nn.Dropout(dropout)] if dropout else []),
         ]
-        layers += [Residual(nn.Sequential(*parts))] if residual and before == width else parts
+        layers += [Residual(nn.Sequential(*parts))] if adds else parts
     return layers
 
 

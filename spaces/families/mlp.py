@@ -32,7 +32,7 @@ class MLP:
     dropout: Dropout = 0.0
     """Share of a hidden layer's units that a training step leaves out."""
     residual: bool = False
-    """A hidden layer as wide as what it reads adds its input."""
+    """A hidden layer as wide as the one before it adds what it reads."""
 
     stages: ClassVar[str] = "depth"
     """The field that says how many values a per-stage choice has."""
@@ -50,8 +50,7 @@ class MLP:
         if self.depth == 0:
             return MLP(depth=0, width=())
         widths = each(self.width, self.depth)
-        sizes = (math.prod(input_shape), *widths)
-        adds = self.residual and any(before == after for before, after in pairwise(sizes))
+        adds = self.residual and any(before == after for before, after in pairwise(widths))
         return dataclasses.replace(self, width=widths, residual=adds)
 
     def build(

@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from spaces.attention import Attention
 from spaces.families.recurrent import Cell, Stack
 
 LONGEST = 10_000.0
@@ -99,43 +100,11 @@ class Transformer(nn.Module):
         return mean_of_words(self.norm(x_BLE) * real_BL1, real_BL1)
 
 
-class WordAttention(nn.Module):
-    """Scaled dot-product attention of every position to the words, never to padding.
-
-    Weights are a softmax over all positions, those of padding set to 0 and the rest divided by
-    their sum: the same numbers as with scores of minus infinity, which no 8 bits could hold.
-
-    Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1 and section 3.2.2.
-    """
-
-    def __init__(self, length: int, size: int, heads: int) -> None:
-        super().__init__()
-        self.length, self.heads, self.width = length, heads, size // heads
-        self.query, self.value, self.out = (nn.Linear(size, size) for _ in range(3))
-        # a bias of the keys adds the same to all scores of a query, which a softmax drops
-        self.key = nn.Linear(size, size, bias=False)
-
-    def forward(self, x_BLE: Tensor, real_BL1: Tensor) -> Tensor:
-        """(B, L, E) -> (B, L, E)."""
-        query, key, value = (self._split(f(x_BLE)) for f in (self.query, self.key, self.value))
-        scores_BHLL = query @ key.transpose(2, 3) * self.width**-0.5
-        weights_BHLL = scores_BHLL.softmax(3) * real_BL1.transpose(1, 2).unsqueeze(1)
-        total_BHL1 = weights_BHLL.sum(3, keepdim=True).clamp(min=1e-6)
-        mixed_BHLD = weights_BHLL / total_BHL1 @ value
-        joined_BLHD = mixed_BHLD.transpose(1, 2)
-        y_BLE: Tensor = self.out(joined_BLHD.reshape(-1, self.length, self.heads * self.width))
-        return y_BLE
-
-    def _split(self, x_BLE: Tensor) -> Tensor:
-        """(B, L, E) -> (B, heads, L, width of a head)."""
-        return x_BLE.reshape(-1, self.length, self.heads, self.width).transpose(1, 2)
-
-
 class _Block(nn.Module):
     def __init__(self, length: int, size: int, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.attention_norm, self.norm = nn.LayerNorm(size), nn.LayerNorm(size)
-        self.attention = WordAttention(length, size, heads)
+        self.attention = Attention(size, heads, length)
         self.wide, self.narrow = nn.Linear(size, width), nn.Linear(width, size)
         self.dropout = nn.Dropout(dropout)
 

@@ -29,6 +29,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("convnet", {"block": "separable", "pool_kind": "stride", "blocks": 2, "dropout": 0.2}),
     ("convnet", {"block": "residual", "norm": "none", "activation": "elu", "pool": 3}),
     ("convnet", {"se": 2, "norm": "none", "pool_kind": "avg"}),
+    ("convnet", {"kernel": (1, 3), "pool_kind": "stride", "block": "separable", "depth": 2}),
     ("lenet", {"norm": True, "activation": "relu", "pool_kind": "max"}),
     ("mobilenet", {"depth": 2, "se": 4, "activation": "hardswish", "kernel": (5, 3)}),
     ("mobilenet", {"depth": 3, "expansion": (1, 6, 6), "blocks": (1, 2, 3), "last": 0}),
@@ -92,6 +93,14 @@ def test_every_parameter_of_a_variant_is_counted_and_learns(name: str, options: 
     assert count_flops(network, DIGITS[0]).total > 0
     network(example_of(DIGITS)).square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@every_variant
+def test_no_convolution_of_one_pixel_has_a_stride(name: str, options: Options) -> None:
+    """Its gradient of under 16 channels corrupts memory: oneDNN issue 6035."""
+    for module in built(FAMILIES[name](**options)).modules():
+        if isinstance(module, nn.Conv2d) and set(module.stride) != {1}:
+            assert min(module.kernel_size) > 1
 
 
 @every_variant
