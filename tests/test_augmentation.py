@@ -120,6 +120,7 @@ def test_an_input_is_changed_alike_whatever_stands_beside_it(field: str) -> None
 
 @every_field
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_changes_a_batch_as_a_cpu_does(field: str) -> None:
     for inputs in batches(field):
         here = changed(Augmentation(**ON[field]), inputs)

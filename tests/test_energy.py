@@ -110,4 +110,4 @@ def test_energy_is_measured_where_there_is_a_counter(
     assert (measured.unit, len(measured.samples)) == ("mJ", 4)
     assert measured.low <= measured.value <= measured.high
     # 2 W over the time of a call; the loop around it costs a little
-    assert 1.0 < measured.value / (2 * latency.details["p50"]) < 3.0
+    assert 0.8 < measured.value / (2 * latency.details["p50"]) < 3.0

@@ -175,6 +175,7 @@ def test_certificate_says_what_the_file_is(
         "name": "cpu",
         "device": "cpu",
         "threads": 1,
+        "cores": [],
         "batch": 1,
         "runtime": "OnnxRuntime",
     }

@@ -276,7 +276,7 @@ def test_study_of_numbers_finds_small_errors_and_tells_them_in_their_unit(
     [
         ("objectives=[accuracy, parameters]", "this task's metric is 'rmse'"),
         ("objectives=[{rmse: {limit: -1}}, parameters]", "must be above 0, the best rmse there"),
-        ("space.training.label_smoothing=0.1", "targets are values, not classes; remove label_s"),
+        ("space.training.label_smoothing=0.1", "targets are numbers"),
         ("task.csv.target=nothing", "has no column 'nothing'; it has size, age, price"),
         ("task.csv.unit=kg 2", "task.csv.unit: 'kg 2'"),
     ],
