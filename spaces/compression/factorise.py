@@ -73,8 +73,8 @@ def _factors(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """(m, rank) and (rank, n) of the largest singular values of a matrix (m, n), each its root.
 
     The singular vectors of the shorter side are the eigenvectors of its products, in double; for
-    512 x 4608 that takes a quarter of the time of `torch.linalg.svd`. The other factor follows from
-    the matrix itself, so the product is exact at full rank.
+    512 x 4608 that takes a quarter of the time of `torch.linalg.svd`. The other factor follows
+    from the matrix itself, so the product is exact at full rank.
     """
     rows, columns = matrix.shape
     if rows > columns:
