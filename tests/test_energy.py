@@ -109,5 +109,5 @@ def test_energy_is_measured_where_there_is_a_counter(
     measured, latency = member.measurements["energy"], member.measurements["latency"]
     assert (measured.unit, len(measured.samples)) == ("mJ", 4)
     assert measured.low <= measured.value <= measured.high
-    # 2 W over the time of a call; the loop around it costs a little
-    assert 0.8 < measured.value / (2 * latency.details["p50"]) < 3.0
+    # 2 W over the time of a call, timed at another moment; a wrong unit would be off by 1000
+    assert 0.1 < measured.value / (2 * latency.details["p50"]) < 10.0
