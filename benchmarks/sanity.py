@@ -7,7 +7,6 @@ are worth here. Needs scikit-learn only.
 """
 
 import argparse
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 

@@ -184,18 +184,22 @@ def train_to_rung(job: Train, study: StudySpec, bench: Bench) -> Evaluation:
 
 
 def confirm(job: Confirm, study: StudySpec, bench: Bench) -> Evaluation:
-    """The member's whole life once more with another seed, judged on the test split.
+    """The member's whole life once more with another seed, judged on the test split."""
+    with bench.stage("train"):
+        progress = begin_training(job.candidate, study, seed_of(job.candidate, study, job.seed))
+        settings = Training(**job.candidate.training)
+        train_until(progress, settings, job.candidate, study, bench, study.epochs, study.epochs)
+    return judge(job, progress.result().cpu(), study, bench)
+
+
+def judge(job: Confirm, network: nn.Module, study: StudySpec, bench: Bench) -> Evaluation:
+    """What the candidate's trained `network`, compressed in place, is worth.
 
     Measured are the task's metric on the test split, the same on the validation split as
     `validation`, and every cost.
     """
-    splits, seed = load(study.task), seed_of(job.candidate, study, job.seed)
-    with bench.stage("train"):
-        progress = begin_training(job.candidate, study, seed)
-        settings = Training(**job.candidate.training)
-        train_until(progress, settings, job.candidate, study, bench, study.epochs, study.epochs)
+    splits = load(study.task)
     with bench.stage("compress"):
-        network = progress.result().cpu()
         precision = compress(network, job.candidate, study, bench)
     with bench.stage("score"):
         inputs = real_inputs(study, CALIBRATION_SCORE)

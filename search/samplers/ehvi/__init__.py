@@ -1,0 +1,9 @@
+"""Expected hypervolume improvement where costs are known: an Optuna sampler, usable alone.
+
+Imports optuna, numpy and scipy, nothing of the rest of this repository.
+"""
+
+from search.samplers.ehvi.box import Box
+from search.samplers.ehvi.sampler import EHVISampler
+
+__all__ = ["Box", "EHVISampler"]

@@ -1,0 +1,139 @@
+"""Optuna's parameters as numbers of which distances can be taken."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from search.samplers.ehvi.process import Array, Description
+
+MIDDLE = 0.5
+"""Where an ordered choice stands that does not matter: as near to one value as to another."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How the choices of a space become columns.
+
+    A number (also one of a list of numbers) is its place on [0, 1], on the logarithm where its
+    distribution is logarithmic; other values are one column each, so that any two are at distance
+    1. A choice that may be inactive has one more column that says so.
+    """
+
+    space: Mapping[str, BaseDistribution]
+
+    def describe(
+        self,
+        candidates: Sequence[Mapping[str, Any]],
+        features: Array | None = None,
+        linear: Sequence[int] = (),
+    ) -> Description:
+        """Candidates name -> value (a name that is missing is inactive), with (n, f) features.
+
+        `linear`: features that may have a linear effect too.
+        """
+        blocks = [self._columns(name, candidates) for name in self.space]
+        widths = [block.shape[1] for block in blocks]
+        if features is not None:
+            blocks += list(features.T[:, :, np.newaxis])
+            widths += [1] * features.shape[1]
+        groups = np.repeat(np.arange(len(widths)), widths)
+        first = sum(widths[: len(self.space)])
+        return Description(
+            np.concatenate(blocks, axis=1),
+            groups,
+            np.array([first + i for i in linear], dtype=int),
+        )
+
+    def _columns(self, name: str, candidates: Sequence[Mapping[str, Any]]) -> Array:
+        distribution = self.space[name]
+        active = np.array([name in candidate for candidate in candidates])
+        values = [candidate.get(name) for candidate in candidates]
+        places = positions(distribution)
+        if places is None:
+            assert isinstance(distribution, CategoricalDistribution)
+            columns = _one_hot(distribution, values)
+        else:
+            columns = np.array([[MIDDLE if v is None else places(v)] for v in values])
+        return np.column_stack([columns, ~active])
+
+
+def _one_hot(distribution: CategoricalDistribution, values: Sequence[Any]) -> Array:
+    # two different rows differ in two columns: each by 1 / root of 2 makes their distance 1
+    columns = np.zeros((len(values), len(distribution.choices)))
+    for row, value in enumerate(values):
+        if value is not None:
+            columns[row, distribution.choices.index(value)] = np.sqrt(0.5)
+    return columns
+
+
+def positions(distribution: BaseDistribution) -> Any:
+    """The function value -> place on [0, 1] of an ordered choice; None of any other.
+
+    The values of a list of numbers are as far apart as they stand in the list.
+    """
+    if isinstance(distribution, CategoricalDistribution):
+        ordered = _ordered(distribution)
+        return ordered and (lambda value: ordered.index(value) / max(len(ordered) - 1, 1))
+    assert isinstance(distribution, (IntDistribution, FloatDistribution))
+    low, high, log = distribution.low, distribution.high, distribution.log
+    if high <= low:
+        return lambda value: MIDDLE
+    if log:
+        span = np.log(high / low)
+        return lambda value: float(np.log(value / low) / span)
+    return lambda value: (value - low) / (high - low)
+
+
+def _ordered(distribution: CategoricalDistribution) -> list[float] | None:
+    """The choices by size, if all are numbers."""
+    numbers = [c for c in distribution.choices if isinstance(c, (int, float))]
+    whole = len(numbers) == len(distribution.choices) and not any(
+        isinstance(number, bool) for number in numbers
+    )
+    return sorted(numbers) if whole else None
+
+
+def draw(distribution: BaseDistribution, rng: np.random.Generator) -> Any:
+    """A value at random, uniform on the scale of `positions`."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[int(rng.integers(len(distribution.choices)))]
+    assert isinstance(distribution, (IntDistribution, FloatDistribution))
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if distribution.log:
+        value = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        value = round(value) if isinstance(distribution, IntDistribution) else value
+        return min(max(value, low), high)
+    if step is None:
+        return float(rng.uniform(low, high))
+    count = int((high - low) / step + 1e-9) + 1
+    value = low + int(rng.integers(count)) * step
+    return int(value) if isinstance(distribution, IntDistribution) else float(value)
+
+
+def nudge(distribution: BaseDistribution, value: Any, rng: np.random.Generator) -> Any:
+    """Another value: a neighbour of an ordered one (up to a fifth of the range), or any other."""
+    if isinstance(distribution, CategoricalDistribution):
+        if ordered := _ordered(distribution):
+            place = ordered.index(value) + int(rng.choice([-1, 1]))
+            return ordered[min(max(place, 0), len(ordered) - 1)]
+        others = [c for c in distribution.choices if c != value]
+        return others[int(rng.integers(len(others)))] if others else value
+    assert isinstance(distribution, (IntDistribution, FloatDistribution))
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if distribution.log:
+        moved = float(value * np.exp(rng.normal(0, 0.2) * np.log(high / low)))
+    elif step is None:
+        moved = float(value + rng.normal(0, 0.2) * (high - low))
+    else:
+        most = max(1, int(0.2 * (high - low) / step))
+        moved = value + int(rng.choice([-1, 1])) * int(rng.integers(1, most + 1)) * step
+    moved = min(max(moved, low), high)
+    return round(moved) if isinstance(distribution, IntDistribution) else float(moved)
