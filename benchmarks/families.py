@@ -58,7 +58,12 @@ class Case:
     """Budget of this run, where it is less than the study's."""
 
 
-PICTURES = ("task.cifar10.images=subset", "search.trials=24", "search.rungs=[2, 6]")
+PICTURES = (
+    "task.cifar10.images=subset",
+    "search.trials=24",
+    "search.rungs=[2, 6]",
+    "objectives=[accuracy, size, {latency: {target: cpu, limit: 0.3 ms}}]",
+)
 SMALL_CNN = {"depth": 3, "width": (32, 64, 64), "kernel": 3, "pool": 2}
 CASES: dict[str, Case] = {
     "sms_spam": Case(

@@ -14,6 +14,7 @@ from search.confirming import Confirmer, reasons, verdicts
 from search.errors import InputError, RunFailedError
 from search.evaluate import evaluate
 from search.executors.executor import Evaluate, Run
+from search.known import StudyKnowledge
 from search.loop import Loop
 from search.members import best, knee_of, no_front_reason
 from search.origins import OriginPricer
@@ -144,7 +145,14 @@ class Session:
             if state.front and time.monotonic() > self.publish_at:
                 self.publish()
 
+        study = self.study
         loop = Loop(self.study, self.store, self.optuna, self.prices, self.scale, changed)
+        self.optuna.propose_by(
+            study.search.sampler,
+            seed=study.seed,
+            trials=study.search.trials,
+            known=StudyKnowledge(study, self.prices, self.scale, loop.trials),
+        )
         self.state = loop.state
         try:
             self.run_jobs(loop.ask, loop.tell)
@@ -234,9 +242,6 @@ def _open_optuna(study: StudySpec, known_trials: int) -> OptunaStudy:
         known_trials=known_trials,
         choices=study.space.open_choices,
         objectives=[(o.name, o.direction) for o in study.objectives],
-        sampler=study.search.sampler,
-        seed=study.seed,
-        trials=study.search.trials,
     )
 
 

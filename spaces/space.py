@@ -75,7 +75,7 @@ class Space:
         other families, of stages that do not exist, of a training that does not read them, of
         augmentations and steps that are off.
         """
-        values = self._active(parameters)
+        values = self.active(parameters)
         family = self._family(values)
         options = {**family.part.defaults, **family.options(values)}
         steps = (
@@ -88,6 +88,17 @@ class Space:
             augmentation=self.augmentation.part.make(self.augmentation.options(values)).in_use(),
             compression=tuple((name, _plain(step)) for name, step in steps if not step.idle()),
         )
+
+    def active(self, parameters: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Values of the choices whose conditions hold, fixed ones included, in order."""
+        values: dict[str, Scalar] = {}
+        for choice in self.choices:
+            if choice.active(values):
+                domain = choice.domain
+                values[choice.name] = (
+                    domain.value if isinstance(domain, Fixed) else parameters[choice.name]
+                )
+        return values
 
     def encode(self, candidate: Candidate) -> dict[str, Scalar]:
         """An assignment of the open choices that decodes to `candidate`.
@@ -167,17 +178,6 @@ class Space:
     def source(self) -> str:
         """Hash of the sources of the user's own parts; empty where there are none."""
         return "".join(group.part.source for group in self.groups)
-
-    def _active(self, parameters: Mapping[str, Scalar]) -> dict[str, Scalar]:
-        """Values of the active choices, fixed ones included, in order."""
-        values: dict[str, Scalar] = {}
-        for choice in self.choices:
-            if choice.active(values):
-                domain = choice.domain
-                values[choice.name] = (
-                    domain.value if isinstance(domain, Fixed) else parameters[choice.name]
-                )
-        return values
 
     def _family(self, values: Mapping[str, Scalar]) -> Group:
         if len(self.families) == 1:

@@ -21,8 +21,7 @@ FILES = {
 
 FENCES = {
     "optuna": (
-        "search.samplers.distributions",
-        "search.samplers.optuna_samplers",
+        "search.samplers.",
         "search.store.failures",
         "search.store.optuna_study",
     ),

@@ -1,7 +1,8 @@
 """Optuna's samplers with the settings that suit us, and why.
 
-`build(seed, trials)`: `seed` differs after every resume (else a resumed sampler repeats its first
-proposals exactly); `trials` is the budget of the study.
+`build(seed, trials, known)`: `seed` differs after every resume (else a resumed sampler repeats its
+first proposals exactly); `trials` is the budget of the study; Optuna's samplers have no use for
+what is `known` besides its trials.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from search.samplers.knowledge import Knowledge
+
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 class Sampler(Protocol):
     """A way to propose candidates."""
 
-    def build(self, seed: int, trials: int) -> BaseSampler:
+    def build(self, seed: int, trials: int, known: Knowledge | None = None) -> BaseSampler:
         """The Optuna sampler."""
 
 
@@ -33,7 +36,7 @@ class TPE:
     startup: int = Field(default=10, ge=1)
     """Random candidates before the model is used."""
 
-    def build(self, seed: int, trials: int) -> BaseSampler:
+    def build(self, seed: int, trials: int, known: Knowledge | None = None) -> BaseSampler:
         """Multivariate: with several objectives Optuna leaves that off."""
         from optuna.samplers import TPESampler
 
@@ -50,7 +53,7 @@ class NSGA2:
     population: int | None = Field(default=None, ge=2)
     """Complete trials a generation; default max(8, trials // 6): pruned ones do not count."""
 
-    def build(self, seed: int, trials: int) -> BaseSampler:
+    def build(self, seed: int, trials: int, known: Knowledge | None = None) -> BaseSampler:
         """Optuna's default of 50 would keep short studies random."""
         from optuna.samplers import NSGAIISampler
 
@@ -64,7 +67,7 @@ class NSGA3:
     population: int | None = Field(default=None, ge=2)
     """Complete trials a generation; default max(8, trials // 6)."""
 
-    def build(self, seed: int, trials: int) -> BaseSampler:
+    def build(self, seed: int, trials: int, known: Knowledge | None = None) -> BaseSampler:
         """As for NSGA-II."""
         from optuna.samplers import NSGAIIISampler
 
@@ -81,7 +84,7 @@ class GP:
     startup: int = Field(default=10, ge=1)
     """Random candidates before the model is used."""
 
-    def build(self, seed: int, trials: int) -> BaseSampler:
+    def build(self, seed: int, trials: int, known: Knowledge | None = None) -> BaseSampler:
         """Slow beside short trainings; learns only from complete trials."""
         from optuna.samplers import GPSampler
 
@@ -92,7 +95,7 @@ class GP:
 class Random:
     """Independent uniform draws: the yardstick."""
 
-    def build(self, seed: int, trials: int) -> BaseSampler:
+    def build(self, seed: int, trials: int, known: Knowledge | None = None) -> BaseSampler:
         """Nothing to set."""
         from optuna.samplers import RandomSampler
 
@@ -103,7 +106,7 @@ class Random:
 class QMC:
     """Quasi-random (Sobol) draws that spread evenly."""
 
-    def build(self, seed: int, trials: int) -> BaseSampler:
+    def build(self, seed: int, trials: int, known: Knowledge | None = None) -> BaseSampler:
         """Scrambled, so that seeds differ."""
         from optuna.samplers import QMCSampler
 

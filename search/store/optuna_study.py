@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from objectives.measurement import Direction
 from search.artifacts import Folder
 from search.errors import InputError
-from search.samplers import Sampler
+from search.samplers import Knowledge, Sampler
 from search.samplers.distributions import distributions, member
 from search.store.database import engine_options
 from spaces.choice import Choice, Scalar
@@ -45,9 +45,6 @@ class OptunaStudy:
         *,
         choices: tuple[Choice, ...],
         objectives: Sequence[tuple[str, Direction]],
-        sampler: Sampler,
-        seed: int,
-        trials: int,
         known_trials: int,
     ) -> None:
         storage = RDBStorage(url, engine_kwargs=engine_options(url))
@@ -55,14 +52,20 @@ class OptunaStudy:
             _tune(storage)
         self.storage = storage
         self.study = _open(storage, name, [direction for _, direction in objectives])
-        # a sampler seeded alike after a resume would repeat its first proposals exactly
-        stored = len(self.study.get_trials(deepcopy=False))
-        _check_trials(name, stored, known_trials)
-        self.study.sampler = sampler.build(seed=seed + 7919 * stored, trials=trials)
+        self.num_stored = len(self.study.get_trials(deepcopy=False))
+        _check_trials(name, self.num_stored, known_trials)
         self.study.set_metric_names([name for name, _ in objectives])
         self.domains = {choice.name: choice.domain for choice in choices}
         self.distributions = distributions(choices)
         self.open: dict[int, Trial] = {}
+
+    def propose_by(
+        self, sampler: Sampler, *, seed: int, trials: int, known: Knowledge | None = None
+    ) -> None:
+        """Let `sampler` propose from now on."""
+        # one seeded alike after a resume would repeat its first proposals exactly
+        seed += 7919 * self.num_stored
+        self.study.sampler = sampler.build(seed=seed, trials=trials, known=known)
 
     def ask(self) -> tuple[int, dict[str, Scalar]]:
         """(trial number, value of every open choice) of a new proposal."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from search.samplers.ehvi.process import Array
 
@@ -32,6 +33,15 @@ class Box:
         return np.stack(columns, axis=1)
 
 
+def best(losses: Array) -> NDArray[np.bool_]:
+    """(n,) whether no other point is nowhere worse and somewhere better."""
+    kept = np.ones(len(losses), dtype=bool)
+    for row, point in enumerate(losses):
+        if kept[row]:
+            kept &= ~((point <= losses).all(axis=1) & (point < losses).any(axis=1))
+    return kept
+
+
 def default_box(values: Array, maximize: Sequence[bool]) -> Box:
     """A box around the front of what is known (n, m): nothing better without a user's word.
 
@@ -40,8 +50,7 @@ def default_box(values: Array, maximize: Sequence[bool]) -> Box:
     """
     signs = np.where(np.array(maximize), -1.0, 1.0)
     losses = values * signs
-    better = (losses[:, np.newaxis] <= losses).all(-1) & (losses[:, np.newaxis] < losses).any(-1)
-    front = losses[~better.any(axis=0)]
+    front = losses[best(losses)]
     ideal, nadir = front.min(axis=0), front.max(axis=0)
     spread = np.where(nadir > ideal, nadir - ideal, np.maximum(np.abs(ideal), 1.0))
     reference = nadir + MARGIN * spread

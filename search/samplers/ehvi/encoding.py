@@ -29,27 +29,12 @@ class Encoding:
 
     space: Mapping[str, BaseDistribution]
 
-    def describe(
-        self,
-        candidates: Sequence[Mapping[str, Any]],
-        features: Array | None = None,
-        linear: Sequence[int] = (),
-    ) -> Description:
-        """Candidates name -> value (a name that is missing is inactive), with (n, f) features.
-
-        `linear`: features that may have a linear effect too.
-        """
+    def describe(self, candidates: Sequence[Mapping[str, Any]]) -> Description:
+        """Candidates name -> value; a name that is missing is inactive."""
         blocks = [self._columns(name, candidates) for name in self.space]
         widths = [block.shape[1] for block in blocks]
-        if features is not None:
-            blocks += list(features.T[:, :, np.newaxis])
-            widths += [1] * features.shape[1]
-        groups = np.repeat(np.arange(len(widths)), widths)
-        first = sum(widths[: len(self.space)])
         return Description(
-            np.concatenate(blocks, axis=1),
-            groups,
-            np.array([first + i for i in linear], dtype=int),
+            np.concatenate(blocks, axis=1), np.repeat(np.arange(len(widths)), widths)
         )
 
     def _columns(self, name: str, candidates: Sequence[Mapping[str, Any]]) -> Array:

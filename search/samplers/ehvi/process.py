@@ -29,6 +29,15 @@ class Description:
         """How many weights there are."""
         return int(self.groups.max(initial=-1)) + 1
 
+    def joined(self, column: Array) -> "Description":
+        """With one more number (n,), which has a weight of its own and may be linear."""
+        width = self.columns.shape[1]
+        return Description(
+            np.column_stack([self.columns, column]),
+            np.append(self.groups, self.num_groups),
+            np.append(self.linear, width),
+        )
+
     def rows(self, index: NDArray[np.int64]) -> "Description":
         """Some of the candidates."""
         return Description(self.columns[index], self.groups, self.linear)
@@ -60,12 +69,13 @@ class Hyper:
 def prior(num_groups: int) -> tuple[Array, Array]:
     """Mean and standard deviation of the Gaussian priors of `Hyper.vector()`.
 
-    Length scales have the log-normal prior that grows with the root of the dimension (Hvarfner
-    et al. 2024, arXiv:2402.02229, equation 7): weight = 1 / (2 length^2). Targets have variance 1.
+    A weight of exp(-3) lets two candidates that differ in one choice have a correlation of .95;
+    so narrow a prior ranked unseen networks of NAS-Bench-201 better, after 10 to 80 trainings,
+    than wider ones and than one that grows with the dimension (Hvarfner et al. 2024,
+    arXiv:2402.02229). Targets have variance 1.
     """
-    weight = -np.log(2) - 2 * (np.sqrt(2) + 0.5 * np.log(max(num_groups, 1)))
-    means = np.array([*np.full(num_groups, weight), 0.0, -2.0, -4.0])
-    deviations = np.array([*np.full(num_groups, 2 * np.sqrt(3)), 1.0, 1.5, 1.5])
+    means = np.array([*np.full(num_groups, -3.0), 0.0, -2.0, -4.0])
+    deviations = np.array([*np.full(num_groups, 1.0), 1.0, 1.5, 1.5])
     return means, deviations
 
 
@@ -84,9 +94,10 @@ class Process:
         start: Hyper | None = None,
         refit: bool = True,
         rng: np.random.Generator | None = None,
+        scale: tuple[float, float] | None = None,
     ) -> None:
-        self.known = known
-        self.mean, self.std = float(targets.mean()), float(targets.std()) or 1.0
+        self.known, self.targets = known, targets
+        self.mean, self.std = scale or (float(targets.mean()), float(targets.std()) or 1.0)
         unit = (targets - self.mean) / self.std
         means, _ = prior(known.num_groups)
         self.hyper = start or Hyper.of(means)
@@ -97,6 +108,13 @@ class Process:
         kernel[np.diag_indices_from(kernel)] += np.exp(self.hyper.noise) + JITTER
         self.factor = cholesky(kernel, lower=True)
         self.alpha = cho_solve((self.factor, True), unit)
+
+    def believing(self, more: Description, means: Array) -> "Process":
+        """The process once `more` were seen to be what it expects of them: only surer there."""
+        both = np.concatenate([self.known.columns, more.columns])
+        known = Description(both, self.known.groups, self.known.linear)
+        targets = np.concatenate([self.targets, means])
+        return Process(known, targets, start=self.hyper, refit=False, scale=(self.mean, self.std))
 
     def predict(self, wanted: Description) -> tuple[Array, Array]:
         """Mean and standard deviation (p,) of the noiseless targets of candidates."""
@@ -114,14 +132,23 @@ class Process:
 
 def covariance(first: Description, second: Description, hyper: Hyper) -> Array:
     """(n, p) kernel without noise."""
-    scale = np.exp(0.5 * hyper.weights)[first.groups]
-    a, b = first.columns * scale, second.columns * scale
-    distance = (a * a).sum(1)[:, np.newaxis] + (b * b).sum(1) - 2 * a @ b.T
-    kernel = np.exp(hyper.signal - np.maximum(distance, 0.0))
+    kernel = np.exp(hyper.signal - squared_distances(first, second, np.exp(hyper.weights)))
     if len(first.linear):
         inner = first.columns[:, first.linear] @ second.columns[:, second.linear].T
         kernel += np.exp(hyper.slope) * inner
     return np.asarray(kernel)
+
+
+def squared_distances(
+    first: Description, second: Description, weights: Array | None = None
+) -> Array:
+    """(n, p) sum over the groups of weight (default 1) x squared distance."""
+    a, b = first.columns, second.columns
+    if weights is not None:
+        scale = np.sqrt(weights)[first.groups]
+        a, b = a * scale, b * scale
+    squared = (a * a).sum(1)[:, np.newaxis] + (b * b).sum(1) - 2 * a @ b.T
+    return np.asarray(np.maximum(squared, 0.0))
 
 
 def fitted(known: Description, unit: Array, start: Hyper | None = None) -> Hyper:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState
 
 from search.samplers.ehvi.box import Box, default_box
+from search.samplers.ehvi.describing import Describer, Several
 from search.samplers.ehvi.encoding import Encoding
-from search.samplers.ehvi.improvement import Belief, expected_improvement
+from search.samplers.ehvi.model import Curves, Model
 from search.samplers.ehvi.pool import Parameters, Space, neighbours, random_ones, recombined
 from search.samplers.ehvi.process import Array, Description, Hyper, Process
 
@@ -20,13 +22,12 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.study import Study
 
-Several = Sequence[Mapping[str, Any]]
+Curve = Sequence[tuple[float, float]]
+Worth = Callable[..., Array]
 ALWAYS_REFITTED = 40
 """Observations up to which hyper-parameters are fitted for every proposal ..."""
 REFIT_EVERY = 4
 """... and from which on after so many new ones."""
-SHIFT = 0.02
-"""Added to a loss before its logarithm; a fiftieth of the box, so that 0 stays finite."""
 CLIMBS = 2
 """Times that the neighbours of the most promising candidates are looked at too."""
 PROMISING = 8
@@ -52,8 +53,10 @@ class EHVISampler(BaseSampler):
         space: Mapping[str, BaseDistribution] | None = None,
         active: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
         costs: Callable[[Several], Array] | None = None,
+        curves: Callable[[int], Curve] | None = None,
+        curve_of: int = 0,
         features: Callable[[Several], Array] | None = None,
-        linear_features: Sequence[int] = (),
+        features_at_once: int = 32,
         pool: int = 1000,
         log_losses: bool = True,
     ) -> None:
@@ -66,8 +69,13 @@ class EHVISampler(BaseSampler):
             space: distributions of all parameters; default is what all finished trials share.
             active: parameters -> those that matter, so that equal candidates are equal.
             costs: n candidates -> (n, m) values, NaN where unknown; known ones are taken as exact.
+            curves: number of a trial -> what its objective `curve_of` was on the way: pairs of the
+                share of a full training, above 0 to 1, and the value then. Trials in flight and
+                those that were stopped have one too.
+            curve_of: index of that objective.
             features: n candidates -> (n, f) numbers of their networks, any scale.
-            linear_features: which of them may have a linear effect.
+            features_at_once: candidates whose features are asked for in one proposal; if there
+                are more, those come first that are promising by features guessed from choices.
             pool: random candidates that are considered for a proposal, besides relatives of good
                 ones.
             log_losses: model the logarithm of losses that are not on a logarithmic scale.
@@ -80,8 +88,9 @@ class EHVISampler(BaseSampler):
         self._shared = IntersectionSearchSpace()
         self._active = active
         self._costs = costs
+        self._curves, self._curve_of = curves, curve_of
         self._features = features
-        self._linear = tuple(linear_features)
+        self._features_at_once = features_at_once
         self._pool = pool
         self._log_losses = log_losses
         self._fits: dict[int, tuple[int, Hyper]] = {}
@@ -137,27 +146,50 @@ class EHVISampler(BaseSampler):
         values = self._values(finished, len(maximize))
         whole = ~np.isnan(values).any(axis=1)
         candidates = self._fresh(random_ones(space, self._pool, self._rng), seen)
-        if whole.sum() < self._startup or not candidates:
-            return (candidates or random_ones(space, 1, self._rng))[0]
-        box = self._box() or default_box(values[whole], maximize)
-        running = [t.params for t in trials if t.state == TrialState.RUNNING]
-        model = _Model(self, space, [t.params for t in finished], box.losses(values), box, running)
-        parents = [finished[i].params for i in model.front_rows()] or [finished[-1].params]
-        # of the relatives of good ones as many as random ones
+        if not candidates:
+            return random_ones(space, 1, self._rng)[0]
+        box = self._box() or (default_box(values[whole], maximize) if whole.any() else None)
+        if box is None or whole.sum() < self._startup:
+            return candidates[0]
+        running = [t for t in trials if t.state == TrialState.RUNNING]
+        everyone = [*finished, *running]
+        describer = Describer(
+            Encoding(space), self._active, self._features, [t.params for t in everyone]
+        )
+        model = Model(
+            describer,
+            box.losses(values),
+            [log or not self._log_losses for log in box.log],
+            self._losses_on_the_way(everyone, box),
+            self._process,
+        )
+        known = None if self._costs is None else partial(self._known_losses, box)
+        parents = [finished[row].params for row in model.parents()]
+        # of the relatives of good ones nearly as many as random ones
         candidates += self._fresh(
             neighbours(space, parents, self._pool // 2, self._rng)
             + recombined(space, parents, self._pool // 4, self._rng),
             seen,
         )
-        worth = model.worth(candidates)
+        worth = partial(model.worth, known=known)
+        return self._best(worth, space, candidates, seen)
+
+    def _best(
+        self, worth_of: Worth, space: Space, candidates: list[Parameters], seen: set[Any]
+    ) -> Parameters:
+        """The most promising candidate, and those around it, after a closer look at some."""
+        rough = self._features is not None and self._features_at_once < len(candidates)
+        worth = worth_of(candidates, rough=rough)
         for _ in range(CLIMBS):
-            top = [candidates[i] for i in np.argsort(-worth)[:PROMISING]]
+            top = [candidates[i] for i in np.argsort(-worth, kind="stable")[:PROMISING]]
             more = self._fresh(neighbours(space, top, self._pool // 10, self._rng), seen)
             if more:
-                candidates, worth = (
-                    candidates + more,
-                    np.concatenate([worth, model.worth(more)]),
-                )
+                candidates = candidates + more
+                worth = np.concatenate([worth, worth_of(more, rough=rough)])
+        if rough:
+            top_rows = np.argsort(-worth, kind="stable")[: self._features_at_once]
+            candidates = [candidates[i] for i in top_rows]
+            worth = worth_of(candidates, rough=False)
         return candidates[int(np.argmax(worth))]
 
     def _fresh(self, candidates: list[Parameters], seen: set[Any]) -> list[Parameters]:
@@ -179,6 +211,28 @@ class EHVISampler(BaseSampler):
             values = np.where(np.isnan(values), known, values)
         return values
 
+    def _known_losses(self, box: Box, several: Several) -> Array:
+        assert self._costs is not None
+        return box.losses(self._costs(several))
+
+    def _losses_on_the_way(self, trials: Sequence[FrozenTrial], box: Box) -> Curves | None:
+        """Losses of all trials at shares of a full training."""
+        if self._curves is None:
+            return None
+        rows, shares, values = [], [], []
+        for row, trial in enumerate(trials):
+            curve = self._curves(trial.number)
+            if not curve and trial.state == TrialState.COMPLETE:
+                curve = [(1.0, trial.values[self._curve_of])]
+            for share, value in curve:
+                rows.append(row)
+                shares.append(share)
+                values.append(value)
+        table = np.full((len(values), len(box.log)), np.nan)
+        table[:, self._curve_of] = values
+        losses = box.losses(table)[:, self._curve_of]
+        return Curves(self._curve_of, np.array(rows, dtype=np.int64), np.array(shares), losses)
+
     def _process(self, objective: int, known: Description, targets: Array) -> Process:
         """A process on what is known of an objective; hyper-parameters are not always refitted."""
         num, hyper = self._fits.get(objective, (0, None))
@@ -190,96 +244,3 @@ class EHVISampler(BaseSampler):
         if refit:
             self._fits[objective] = (len(targets), process.hyper)
         return process
-
-
-class _Model:
-    """Beliefs about all losses, for one proposal."""
-
-    def __init__(
-        self,
-        sampler: EHVISampler,
-        space: Space,
-        tried: Sequence[Parameters],
-        losses: Array,
-        box: Box,
-        running: Sequence[Parameters],
-    ) -> None:
-        self.sampler, self.box, self.losses = sampler, box, losses
-        self.encoding = Encoding(space)
-        self.scaling: tuple[Array, Array] | None = None
-        everyone = self._describe([*tried, *running])
-        self.processes: list[Process | None] = []
-        pending = np.full((len(running), losses.shape[1]), np.nan)
-        for m in range(losses.shape[1]):
-            rows = np.flatnonzero(~np.isnan(losses[:, m]))
-            targets = self._to_target(losses[rows, m], m)
-            process = sampler._process(m, everyone.rows(rows), targets)
-            if running:
-                ahead = np.arange(len(tried), len(tried) + len(running))
-                mean, _ = process.predict(everyone.rows(ahead))
-                pending[:, m] = self._from_target(mean, m)
-                process = Process(
-                    everyone.rows(np.concatenate([rows, ahead])),
-                    np.concatenate([targets, mean]),
-                    start=process.hyper,
-                    refit=False,
-                )
-            self.processes.append(process)
-        whole = losses[~np.isnan(losses).any(axis=1)]
-        self.front = _front(np.concatenate([whole, pending]) if running else whole)
-
-    def front_rows(self) -> list[int]:
-        """Rows of the trials that no other one beats, the newest first."""
-        rows = np.flatnonzero(~np.isnan(self.losses).any(axis=1))
-        inside = rows[(self.losses[rows] < 1).all(axis=1)]
-        rows = inside if len(inside) else rows
-        points = self.losses[rows]
-        return [int(row) for row in rows[_best(points)]][::-1]
-
-    def worth(self, candidates: Sequence[Parameters]) -> Array:
-        """(n,) expected improvement of each."""
-        described = self._describe(candidates)
-        exact = np.full((len(candidates), self.losses.shape[1]), np.nan)
-        if self.sampler._costs is not None:
-            exact = self.box.losses(self.sampler._costs(candidates))
-        beliefs = []
-        for m, process in enumerate(self.processes):
-            assert process is not None
-            known = ~np.isnan(exact[:, m])
-            shift = SHIFT if self._logged(m) else None
-            mean, std = np.zeros(len(candidates)), np.zeros(len(candidates))
-            if not known.all():
-                mean, std = process.predict(described)
-            told = self._to_target(np.where(known, exact[:, m], 0.0), m)
-            beliefs.append(Belief(np.where(known, told, mean), np.where(known, 0.0, std), shift))
-        return expected_improvement(beliefs, self.front, np.ones(self.losses.shape[1]))
-
-    def _describe(self, candidates: Sequence[Parameters]) -> Description:
-        active = [self.sampler._active(candidate) for candidate in candidates]
-        if self.sampler._features is None:
-            return self.encoding.describe(active)
-        features = self.sampler._features(candidates)
-        if self.scaling is None:
-            deviation = features.std(axis=0)
-            self.scaling = features.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
-        mean, deviation = self.scaling
-        return self.encoding.describe(active, (features - mean) / deviation, self.sampler._linear)
-
-    def _logged(self, m: int) -> bool:
-        return self.sampler._log_losses and not self.box.log[m]
-
-    def _to_target(self, losses: Array, m: int) -> Array:
-        return np.log(np.maximum(losses, 0.0) + SHIFT) if self._logged(m) else losses
-
-    def _from_target(self, targets: Array, m: int) -> Array:
-        return np.exp(targets) - SHIFT if self._logged(m) else targets
-
-
-def _best(points: Array) -> Array:
-    """(n,) whether no other point is nowhere worse and somewhere better."""
-    worse = (points[:, np.newaxis] <= points).all(-1) & (points[:, np.newaxis] < points).any(-1)
-    return np.asarray(~worse.any(axis=0))
-
-
-def _front(points: Array) -> Array:
-    return np.unique(points[_best(points)], axis=0)

@@ -1,0 +1,139 @@
+"""What is believed of every loss of a candidate, and what the candidate is therefore worth."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.samplers.ehvi.box import best
+from search.samplers.ehvi.describing import Describer, Several
+from search.samplers.ehvi.improvement import Belief, expected_improvement
+from search.samplers.ehvi.process import Array, Description, Process
+
+HEADROOM = 0.5
+"""How far below the least loss so far the modelled losses reach, in distances from the least to
+the median. Of 0.25 to 4 on NAS-Bench-201, less ranks unseen networks better; none leaves room."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Losses of one objective on the way to a full training."""
+
+    objective: int
+    rows: NDArray[np.int64]
+    """(k,) the candidate, by its place among the known ones."""
+    shares: Array
+    """(k,) of a full training, above 0 to 1."""
+    losses: Array
+    """(k,)"""
+
+
+class Model:
+    """A process for each loss; candidates in flight count as if they met their expectation."""
+
+    def __init__(
+        self,
+        describer: Describer,
+        losses: Array,
+        plain: Sequence[bool],
+        curves: Curves | None,
+        process: Callable[[int, Description, Array], Process],
+    ) -> None:
+        """Fit.
+
+        Args:
+            describer: knows the candidates that are done, then those in flight.
+            losses: (n, m) of those that are done, NaN where unknown; 0 ideal, 1 reference.
+            plain: (m,) whether the loss itself is modelled, not its logarithm.
+            curves: of one objective, if there are any.
+            process: fits a process to an objective.
+        """
+        self.describer, self.losses, self.curves = describer, losses, curves
+        everyone = describer.known()
+        ahead = np.arange(len(losses), len(everyone.columns))
+        pending = np.full((len(ahead), losses.shape[1]), np.nan)
+        self.shifts: list[float | None] = []
+        self.processes: list[Process] = []
+        for m in range(losses.shape[1]):
+            rows, values = self._observed(m)
+            self.shifts.append(None if plain[m] else _shift(values))
+            described = self._at(m, everyone.rows(rows), self._shares(m))
+            made = process(m, described, self._to_target(values, m))
+            if len(ahead):
+                waiting = self._at(m, everyone.rows(ahead))
+                mean, _ = made.predict(waiting)
+                pending[:, m] = self._from_target(mean, m)
+                made = made.believing(waiting, mean)
+            self.processes.append(made)
+        points = np.concatenate([losses[~np.isnan(losses).any(axis=1)], pending])
+        self.front = np.unique(points[best(points)], axis=0)
+
+    def parents(self) -> list[int]:
+        """Rows of what is done and not beaten, the newest first."""
+        rows = np.flatnonzero(~np.isnan(self.losses).any(axis=1))
+        inside = rows[(self.losses[rows] < 1).all(axis=1)]
+        rows = inside if len(inside) else rows
+        return [int(row) for row in rows[best(self.losses[rows])]][::-1]
+
+    def worth(
+        self, candidates: Several, *, rough: bool, known: Callable[[Several], Array] | None
+    ) -> Array:
+        """(n,) expected improvement of the hypervolume by each candidate.
+
+        `rough`: by features guessed from the choices. `known`: candidates -> (n, m) losses that
+        are certain, NaN elsewhere.
+        """
+        described = (self.describer.rough if rough else self.describer.exact)(candidates)
+        certain = np.full((len(candidates), self.losses.shape[1]), np.nan)
+        if known is not None:
+            certain = known(candidates)
+        beliefs = []
+        for m, process in enumerate(self.processes):
+            sure = ~np.isnan(certain[:, m])
+            mean, std = np.zeros(len(candidates)), np.zeros(len(candidates))
+            if not sure.all():
+                mean, std = process.predict(self._at(m, described))
+            told = self._to_target(np.where(sure, certain[:, m], 1.0), m)
+            std = np.where(sure, 0.0, std)
+            beliefs.append(Belief(np.where(sure, told, mean), std, self.shifts[m]))
+        return expected_improvement(beliefs, self.front, np.ones(self.losses.shape[1]))
+
+    def _curved(self, m: int) -> Curves | None:
+        return self.curves if self.curves is not None and self.curves.objective == m else None
+
+    def _observed(self, m: int) -> tuple[NDArray[np.int64], Array]:
+        """Which candidates an objective is known of, and its losses."""
+        curves = self._curved(m)
+        if curves is not None:
+            return curves.rows, curves.losses
+        rows = np.flatnonzero(~np.isnan(self.losses[:, m]))
+        return rows, self.losses[rows, m]
+
+    def _shares(self, m: int) -> Array | None:
+        curves = self._curved(m)
+        return None if curves is None else curves.shares
+
+    def _at(self, m: int, described: Description, shares: Array | None = None) -> Description:
+        """With the logarithm of the share of a training as one more number; all of it if None."""
+        if self._curved(m) is None:
+            return described
+        column = np.zeros(len(described.columns)) if shares is None else np.log(shares)
+        return described.joined(column)
+
+    def _to_target(self, losses: Array, m: int) -> Array:
+        shift = self.shifts[m]
+        return losses if shift is None else np.log(np.maximum(losses + shift, 1e-12))
+
+    def _from_target(self, targets: Array, m: int) -> Array:
+        shift = self.shifts[m]
+        return targets if shift is None else np.exp(targets) - shift
+
+
+def _shift(losses: Array) -> float | None:
+    """What is added to losses before the logarithm; None for no logarithm."""
+    if not len(losses) or losses.min() == losses.max():
+        return None
+    least = float(losses.min())
+    typical = float(np.median(losses)) - least or float(losses.mean()) - least
+    return HEADROOM * typical - least
