@@ -20,6 +20,8 @@ class Box:
     reference: tuple[float, ...]
     log: tuple[bool, ...]
     """Whether the loss grows with the logarithm of the value (costs)."""
+    bounded: bool = True
+    """Whether nothing is gained beyond the ideal."""
 
     def losses(self, values: Array) -> Array:
         """(n, m) values, NaN where unknown -> losses; below 0 where better than the ideal."""
@@ -58,4 +60,5 @@ def default_box(values: Array, maximize: Sequence[bool]) -> Box:
         tuple((signs * ideal).tolist()),
         tuple((signs * reference).tolist()),
         (False,) * len(signs),
+        bounded=False,
     )

@@ -99,7 +99,7 @@ def draw(distribution: BaseDistribution, rng: np.random.Generator) -> Any:
     if step is None:
         return float(rng.uniform(low, high))
     count = int((high - low) / step + 1e-9) + 1
-    value = low + int(rng.integers(count)) * step
+    value = min(low + int(rng.integers(count)) * step, high)
     return int(value) if isinstance(distribution, IntDistribution) else float(value)
 
 

@@ -37,15 +37,18 @@ class Belief:
         return _log_gaussian(np.maximum(levels + self.shift, 0.0), mean, std)
 
 
-def expected_improvement(beliefs: list[Belief], front: Array, reference: Array) -> Array:
+def expected_improvement(
+    beliefs: list[Belief], front: Array, reference: Array, *, floor: float = -np.inf
+) -> Array:
     """(n,) expected growth of the hypervolume of `front` (f, m), measured to `reference` (m,).
 
     The growth by a point y is the sum over the free boxes [l, u] of prod_m ((u_m - y_m)+ -
     (l_m - y_m)+); with independent losses its expectation is the same product of expectations
     (Emmerich et al. 2006 and Yang et al. 2019, doi:10.1007/s10898-019-00798-7, for Gaussians; a
-    known loss is one without spread).
+    known loss is one without spread). `floor`: loss below which nothing is gained.
     """
-    lower, upper = free_boxes(front, reference)
+    lower, upper = free_boxes(np.maximum(front, floor), reference)
+    lower = np.maximum(lower, floor)
     num = len(beliefs[0].mean)
     step = max(1, CHUNK // len(lower))
     total = np.empty(num)

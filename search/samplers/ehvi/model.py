@@ -39,6 +39,8 @@ class Model:
         plain: Sequence[bool],
         curves: Curves | None,
         process: Callable[[int, Description, Array], Process],
+        *,
+        floor: float,
     ) -> None:
         """Fit.
 
@@ -48,8 +50,10 @@ class Model:
             plain: (m,) whether the loss itself is modelled, not its logarithm.
             curves: of one objective, if there are any.
             process: fits a process to an objective.
+            floor: loss below which nothing is gained.
         """
         self.describer, self.losses, self.curves = describer, losses, curves
+        self.floor = floor
         everyone = describer.known()
         ahead = np.arange(len(losses), len(everyone.columns))
         pending = np.full((len(ahead), losses.shape[1]), np.nan)
@@ -97,7 +101,8 @@ class Model:
             told = self._to_target(np.where(sure, certain[:, m], 1.0), m)
             std = np.where(sure, 0.0, std)
             beliefs.append(Belief(np.where(sure, told, mean), std, self.shifts[m]))
-        return expected_improvement(beliefs, self.front, np.ones(self.losses.shape[1]))
+        reference = np.ones(self.losses.shape[1])
+        return expected_improvement(beliefs, self.front, reference, floor=self.floor)
 
     def _curved(self, m: int) -> Curves | None:
         return self.curves if self.curves is not None and self.curves.objective == m else None

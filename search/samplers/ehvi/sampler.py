@@ -141,7 +141,10 @@ class EHVISampler(BaseSampler):
     def _propose(
         self, space: Space, trials: Sequence[FrozenTrial], maximize: Sequence[bool]
     ) -> Parameters:
-        seen = {self._name(t.params) for t in trials}
+        def asked(trial: FrozenTrial) -> Parameters:
+            return {name: trial.params[name] for name in space}
+
+        seen = {self._name(asked(t)) for t in trials}
         finished = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
         values = self._values(finished, len(maximize))
         whole = ~np.isnan(values).any(axis=1)
@@ -154,7 +157,7 @@ class EHVISampler(BaseSampler):
         running = [t for t in trials if t.state == TrialState.RUNNING]
         everyone = [*finished, *running]
         describer = Describer(
-            Encoding(space), self._active, self._features, [t.params for t in everyone]
+            Encoding(space), self._active, self._features, [asked(t) for t in everyone]
         )
         model = Model(
             describer,
@@ -162,9 +165,10 @@ class EHVISampler(BaseSampler):
             [log or not self._log_losses for log in box.log],
             self._losses_on_the_way(everyone, box),
             self._process,
+            floor=0.0 if box.bounded else -np.inf,
         )
         known = None if self._costs is None else partial(self._known_losses, box)
-        parents = [finished[row].params for row in model.parents()]
+        parents = [asked(finished[row]) for row in model.parents()]
         # of the relatives of good ones nearly as many as random ones
         candidates += self._fresh(
             neighbours(space, parents, self._pool // 2, self._rng)
@@ -209,7 +213,7 @@ class EHVISampler(BaseSampler):
         if self._costs is not None and trials:
             known = self._costs([t.params for t in trials])
             values = np.where(np.isnan(values), known, values)
-        return values
+        return np.where(np.isfinite(values), values, np.nan)
 
     def _known_losses(self, box: Box, several: Several) -> Array:
         assert self._costs is not None
