@@ -25,8 +25,8 @@ from benchmarks.conditions import keep
 from objectives.device import MACHINE, Turnstile
 from objectives.tasks import load
 from objectives.training import Training
+from search.applying import CALIBRATION_PRICE, real_inputs
 from search.bench import Bench
-from search.compressing import CALIBRATION_PRICE, real_inputs
 from search.evaluate import judge
 from search.evaluation import Confirm
 from search.learning import begin_training, seed_of, train_until

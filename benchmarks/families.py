@@ -28,7 +28,7 @@ from benchmarks.conditions import keep
 from benchmarks.sanity import sanity_of
 from objectives.complexity import count_flops
 from objectives.tasks import load
-from search.compressing import CALIBRATION_PRICE, real_inputs
+from search.applying import CALIBRATION_PRICE, real_inputs
 from search.spec import read_study
 from search.store.view import StudyView, TrialView, view_of
 from search.study import StudySpec
@@ -60,9 +60,9 @@ class Case:
 
 PICTURES = (
     "task.cifar10.images=subset",
-    "search.trials=24",
-    "search.rungs=[2, 6]",
-    "objectives=[accuracy, size, {latency: {target: cpu, limit: 0.3 ms}}]",
+    "search.trials=20",
+    "search.rungs=[2, 5]",
+    "objectives=[accuracy, size, {latency: {target: cpu, limit: 0.15 ms}}]",
 )
 SMALL_CNN = {"depth": 3, "width": (32, 64, 64), "kernel": 3, "pool": 2}
 CASES: dict[str, Case] = {

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from objectives.training.settings import BEST_TEACHER
 from objectives.units import format_quantity
 from search.errors import RunFailedError
 from search.evaluation import Confirm, Evaluation, Job
-from search.members import score_of
+from search.members import best, score_of
 from search.pareto import losses, non_dominated
 from search.store.store import Store
 from search.store.view import StudyView, TrialView
+from spaces.candidate import Candidate
 
 
 class Confirmer:
@@ -24,7 +26,13 @@ class Confirmer:
         self.store = store
         known = view.confirmations
         jobs = [
-            Confirm(trial=member.number, candidate=member.candidate, seed=each, rung=epochs)
+            Confirm(
+                trial=member.number,
+                candidate=member.candidate,
+                seed=each,
+                rung=epochs,
+                taught_by=_teacher(view, member),
+            )
             for member in view.members
             for each in range(1, seeds + 1)
             if each not in known.get(member.number, {})
@@ -53,6 +61,14 @@ class Confirmer:
             self.store.add_confirmation(job.trial, job.seed, evaluation.measurements)
         else:
             self.failures.append(f"trial {job.trial}, seed {job.seed}: {evaluation.reason}")
+
+
+def _teacher(view: StudyView, member: TrialView) -> Candidate | None:
+    """The best other member, for one that learns from the best."""
+    others = [other for other in view.members if other.number != member.number]
+    if member.candidate.training.get("teacher") != BEST_TEACHER or not others:
+        return None
+    return best(view, others).candidate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,16 +19,11 @@ from objectives.runtimes import Deployment, DeploymentError
 from objectives.runtimes.remote import TargetAwayError
 from objectives.tasks import load
 from objectives.training import NonFiniteLossError, Training, answers
+from search.applying import CALIBRATION_PRICE, CALIBRATION_SCORE, apply_steps, real_inputs
 from search.artifacts import Folder
 from search.bench import Bench
 from search.checkpoints import save_checkpoint, save_weights
-from search.compressing import (
-    CALIBRATION_PRICE,
-    CALIBRATION_SCORE,
-    apply_steps,
-    compress,
-    real_inputs,
-)
+from search.compressing import compress
 from search.evaluation import Confirm, Evaluation, Job, Price, Train
 from search.learning import begin_training, resume, seed_of, train_until
 from search.study import StudySpec
@@ -157,11 +152,20 @@ def train_to_rung(job: Train, study: StudySpec, bench: Bench) -> Evaluation:
     with bench.stage("train"):
         progress = resume(job, study, store)
         settings = Training(**job.candidate.training)
-        train_until(progress, settings, job.candidate, study, bench, study.epochs, job.until_epoch)
+        train_until(
+            progress,
+            settings,
+            job.candidate,
+            study,
+            bench,
+            study.epochs,
+            job.until_epoch,
+            job.taught_by,
+        )
         train_key = job.candidate.train_key(study.context())
     with bench.stage("compress"):
         network = progress.result().cpu()
-        precision = compress(network, job.candidate, study, bench)
+        precision = compress(network, job.candidate, study, bench, job.taught_by)
     with bench.stage("score"):
         inputs = real_inputs(study, CALIBRATION_SCORE)
         deployment = deploy(network, study, next(iter(study.targets)), inputs, precision)
@@ -188,7 +192,16 @@ def confirm(job: Confirm, study: StudySpec, bench: Bench) -> Evaluation:
     with bench.stage("train"):
         progress = begin_training(job.candidate, study, seed_of(job.candidate, study, job.seed))
         settings = Training(**job.candidate.training)
-        train_until(progress, settings, job.candidate, study, bench, study.epochs, study.epochs)
+        train_until(
+            progress,
+            settings,
+            job.candidate,
+            study,
+            bench,
+            study.epochs,
+            study.epochs,
+            job.taught_by,
+        )
     return judge(job, progress.result().cpu(), study, bench)
 
 
@@ -200,7 +213,7 @@ def judge(job: Confirm, network: nn.Module, study: StudySpec, bench: Bench) -> E
     """
     splits = load(study.task)
     with bench.stage("compress"):
-        precision = compress(network, job.candidate, study, bench)
+        precision = compress(network, job.candidate, study, bench, job.taught_by)
     with bench.stage("score"):
         inputs = real_inputs(study, CALIBRATION_SCORE)
         deployment = deploy(network, study, next(iter(study.targets)), inputs, precision)

@@ -48,6 +48,8 @@ class Train:
     until_epoch: int
     checkpoint: str | None
     """Artifact to go on from; None to start anew."""
+    taught_by: Candidate | None = None
+    """The member of the front that teaches, if one does."""
 
     @property
     def rung(self) -> int:
@@ -65,6 +67,8 @@ class Confirm:
     """Number of the repetition, from 1; 0 was the search's own."""
     rung: int
     """Epochs of a full training."""
+    taught_by: Candidate | None = None
+    """The member of the front that teaches, if one does."""
 
 
 Job = Price | Train | Confirm

@@ -65,7 +65,7 @@ def export_member(
         InputError: the weights are gone, or the folder cannot be written.
         RunFailedError: the shipping exporter fails where the search's own did not.
     """
-    from search.compressing import rebuild
+    from search.applying import rebuild
     from search.errors import InputError
 
     network, precision = rebuild(member.candidate, study, _weights(study, member))
@@ -128,7 +128,7 @@ def _shipped(
 
     from objectives.runtimes import DeploymentError
     from objectives.runtimes.onnxruntime import OnnxRuntime
-    from search.compressing import CALIBRATION_SCORE, real_inputs
+    from search.applying import CALIBRATION_SCORE, real_inputs
     from search.errors import RunFailedError
     from search.evaluate import deploy
 
@@ -182,7 +182,7 @@ def _latency(
             found: dict[str, Any] = costs[objective.name]["file"]
             return found
     from objectives.device import MACHINE, Turnstile
-    from search.compressing import CALIBRATION_PRICE, real_inputs
+    from search.applying import CALIBRATION_PRICE, real_inputs
 
     target = study.targets[first]
     inputs = real_inputs(study, CALIBRATION_PRICE)
@@ -262,7 +262,7 @@ def _costs(
     """Every cost as the search measured it, and of this file where the first target has it."""
     from objectives.costs import Subject
     from objectives.device import MACHINE, Turnstile
-    from search.compressing import CALIBRATION_PRICE, real_inputs
+    from search.applying import CALIBRATION_PRICE, real_inputs
 
     first = next(iter(study.targets))
     subject = Subject(

@@ -21,6 +21,8 @@ class Files:
         """Train key -> its checkpoint with the most epochs, of whichever trial."""
         self.training: Counter[str] = Counter()
         """Train key -> trainings in flight: they read its files, or have just written them."""
+        self.teachers: dict[str, int] = {}
+        """Train key -> the trial that teaches it."""
 
     def note(self, trial: Known, artifacts: Iterable[Artifact]) -> None:
         """Take up what an evaluation of a trial left."""
@@ -31,7 +33,11 @@ class Files:
                 self.newest[artifact.train_key] = artifact
 
     def drop_unneeded(self, trial: Known, *, member: bool) -> None:
-        """Let go of a finished trial's files: all, but for a member its last rung's."""
+        """Let go of a finished trial's files: all, but for a member or teacher its last rung's."""
+        member = member or any(
+            teacher == trial.number and self.training[train_key]
+            for train_key, teacher in self.teachers.items()
+        )
         self.drop(trial, [a for a in trial.artifacts if not member or a.epoch < self.epochs])
 
     def drop(self, trial: Known, artifacts: Iterable[Artifact]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from objectives.tasks import load
-from search.compressing import real_inputs
+from search.applying import real_inputs
 from search.pareto import Array, Scale
 from search.prices import Prices
 from search.samplers.knowledge import Parameters

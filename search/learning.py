@@ -6,7 +6,6 @@ from contextlib import suppress
 import torch
 from torch import nn
 
-from objectives.distil import teacher_outputs
 from objectives.parallel import devices_of, train_on
 from objectives.tasks import Task, load
 from objectives.training import Augment, Progress, Training, begin, train
@@ -15,6 +14,7 @@ from search.bench import Bench
 from search.evaluation import Train
 from search.recovery import Taught, taught
 from search.study import StudySpec
+from search.teachers import lesson_of
 from spaces.augmentation import Augmentation
 from spaces.candidate import Candidate, digest
 from spaces.compression import Lesson
@@ -52,11 +52,10 @@ def train_until(
     bench: Bench,
     epochs: int,
     until_epoch: int,
+    taught_by: Candidate | None = None,
 ) -> None:
     """Train on until `until_epoch` of `epochs`, on one device or several."""
-    teacher = None
-    if settings.taught:
-        teacher = teacher_outputs(settings.teacher, study.task, bench.device)
+    teacher = lesson_of(settings, study, bench.device, taught_by)
     train_on(
         devices_of(bench.device, bench.devices),
         progress,
@@ -75,6 +74,7 @@ def finetune(
     candidate: Candidate,
     study: StudySpec,
     bench: Bench,
+    taught_by: Candidate | None,
     network: nn.Module,
     epochs: int,
     lr: float,
@@ -93,8 +93,8 @@ def finetune(
     if lesson is not None:
         task = Taught(study.task, lesson.temperature)
         augment = taught(augment, lesson, bench.device)
-    elif settings.taught:
-        teacher = teacher_outputs(settings.teacher, study.task, bench.device)
+    else:
+        teacher = lesson_of(settings, study, bench.device, taught_by)
     progress = begin(
         network,
         settings,

@@ -5,7 +5,7 @@ from typing import Any
 
 from objectives.distil import TeacherError, check_teacher
 from objectives.tasks import Splits
-from objectives.training.settings import NO_TEACHER
+from objectives.training.settings import BEST_TEACHER, NO_TEACHER
 from search.document import Document, Path_
 from spaces.choice import Scalar, representatives
 from spaces.space import Space
@@ -36,11 +36,11 @@ def check_training(document: Document, space: Space, splits: Splits) -> Mapping[
     if any(chosen["distil"]) and not teachers:
         raise document.error(
             (*PLACE, "distil"),
-            "distil is the weight of a teacher, and there is none; add teacher: my_nets:teacher "
-            "or the path of an exported model, or remove it",
+            "distil is the weight of a teacher, and there is none; add teacher: best, "
+            "my_nets:teacher or the path of an exported model, or remove it",
         )
     try:
-        return {name: check_teacher(name, splits) for name in teachers}
+        return {name: check_teacher(name, splits) for name in teachers if name != BEST_TEACHER}
     except TeacherError as error:
         raise document.error((*PLACE, "teacher"), str(error)) from error
 

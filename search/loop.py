@@ -14,6 +14,7 @@ import numpy as np
 
 from objectives.device import MACHINE, Turnstile
 from objectives.tasks import load
+from objectives.training.settings import BEST_TEACHER
 from objectives.units import parse_quantity
 from search.artifacts import Folder
 from search.errors import RunFailedError
@@ -188,8 +189,24 @@ class Loop:
                 candidate=trial.candidate,
                 until_epoch=until,
                 checkpoint=newest.id if newest else None,
+                taught_by=self._teacher(trial),
             )
         )
+
+    def _teacher(self, trial: Known) -> Candidate | None:
+        """The best member when its training began, for a candidate that learns from it."""
+        if trial.candidate.training.get("teacher") != BEST_TEACHER:
+            return None
+        teachers, train_key = self.files.teachers, trial.keys.train_key
+        gone = train_key in teachers and not self.trials[teachers[train_key]].artifacts
+        if self.state.front and (train_key not in teachers or gone):
+            teachers[train_key] = self._best_member()
+        return self.trials[teachers[train_key]].candidate if train_key in teachers else None
+
+    def _best_member(self) -> int:
+        metric = self.study.metric
+        sign = 1 if metric.direction == "maximize" else -1
+        return max(self.state.front, key=lambda n: sign * self.trials[n].value(metric.name))
 
     def _scored(self, trial: Known, evaluation: Evaluation) -> None:
         """The rung's decision: on to the next, stopped, or done."""

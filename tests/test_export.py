@@ -21,10 +21,10 @@ from torch import Tensor
 
 from objectives.tasks import load
 from search import export, run, verify
+from search.applying import rebuild
 from search.artifacts import Folder
 from search.checkpoints import weights_id
 from search.commands import BAD_INPUT, DONE, FAILED
-from search.compressing import rebuild
 from search.spec import read_study
 from search.store.view import StudyView, TrialView, view_of
 from search.study import StudySpec

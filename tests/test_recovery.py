@@ -10,8 +10,9 @@ from torch.nn import functional
 from objectives.device import MACHINE, Turnstile
 from objectives.tasks import load
 from objectives.tasks.digits import Digits
+from search.applying import real_inputs, rebuild
 from search.bench import Bench
-from search.compressing import compress, real_inputs, rebuild
+from search.compressing import compress
 from search.errors import InputError
 from search.evaluate import evaluate, price
 from search.evaluation import Price, Train
@@ -204,7 +205,7 @@ def _finetune_of(candidate: Candidate, study: StudySpec) -> object:
 
     from search.learning import finetune
 
-    return functools.partial(finetune, candidate, study, bench())
+    return functools.partial(finetune, candidate, study, bench(), None)
 
 
 def test_losses_come_from_one_batch_of_the_training_split_after_the_other() -> None:

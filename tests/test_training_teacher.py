@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,11 +18,18 @@ from objectives.runtimes.onnx_export import export_onnx
 from objectives.tasks import Split, load
 from objectives.training import Targets, Training, train
 from objectives.training.loss import distilled, loss_of
+from search.applying import rebuild
+from search.checkpoints import weights_id
 from search.errors import InputError
+from search.evaluate import evaluate
+from search.evaluation import Confirm, Evaluation, Job, Train
 from search.keys import keys_of
 from search.lessons import check_training
+from search.session import Session
 from search.spec import read_study
 from search.study import StudySpec
+from search.teachers import lesson_of
+from spaces.candidate import digest
 
 TEACHERS = """
 import torch
@@ -309,3 +317,67 @@ def test_study_with_every_training_choice_runs_to_its_front(
     assert "best score" in told.stdout
     again = command("export", teachers, "best", training, *more)
     assert (again.returncode, again.stderr) == (0, "")
+
+
+# --- the best member so far ---
+
+LEARN_FROM_BEST = (
+    "space.training={lr: {low: 0.001, high: 0.01, log: true}, teacher: best, distil: 0.5}"
+)
+
+
+def test_best_member_teaches_whoever_begins_after_it(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen by what the jobs carry, in a real study whose candidates train in this process."""
+    jobs: list[Train | Confirm] = []
+
+    def noted(job: Job, *args: Any, **kwargs: Any) -> Evaluation:
+        if isinstance(job, (Train, Confirm)):
+            jobs.append(job)
+        return evaluate(job, *args, **kwargs)
+
+    monkeypatch.setattr("search.session.evaluate", noted)
+    overrides = ("executor=inline", "search.trials=5", "search.reduction=1", LEARN_FROM_BEST)
+    with Session.open(str(small), overrides) as session:
+        session.plan()
+        session.search(show=False)
+        view = session.confirm(1, show=False)
+    assert session.state.counts["done"] == 5
+    first, *later = {job.trial: job for job in jobs if isinstance(job, Train)}.values()
+    assert first.taught_by is None
+    number_of = {digest(trial.candidate.as_dict()): trial.number for trial in view.trials}
+    scores = {t.number: t.measurements["accuracy"].value for t in view.trials}
+    for job in later:
+        assert job.taught_by is not None
+        teacher = number_of[digest(job.taught_by.as_dict())]
+        assert scores[teacher] == max(scores[n] for n in scores if n < job.trial)
+    for job in jobs:
+        if isinstance(job, Confirm):
+            assert job.taught_by != job.candidate
+
+
+def test_answers_of_the_best_member_are_those_of_its_compressed_network(small: Path) -> None:
+    with Session.open(str(small), ("executor=inline", "search.trials=1")) as session:
+        session.plan()
+        session.search(show=False)
+        [member] = session.publish().members
+        study = session.study
+        settings = Training(teacher="best", distil=0.5)
+        told = lesson_of(settings, study, "cpu", member.candidate)
+        weights = torch.load(
+            Path(study.artifacts) / weights_id(member.candidate, study), weights_only=True
+        )
+    network, _ = rebuild(member.candidate, study, weights)
+    splits = load(study.task)
+    with torch.no_grad():
+        expected = network(splits.prepare(splits.train.inputs[:20]))
+    assert told is not None
+    assert told.shape == (len(splits.train), splits.outputs)
+    torch.testing.assert_close(told[:20], expected)
+    assert lesson_of(settings, study, "cpu", None) is None
+
+
+def test_best_as_a_teacher_needs_a_weight(small: Path) -> None:
+    with pytest.raises(InputError, match="teacher 'best' has no weight; add distil"):
+        read_study(str(small), ("space.training={lr: 0.01, teacher: best}",))

@@ -7,6 +7,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 NO_TEACHER = "none"
+BEST_TEACHER = "best"
 
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
@@ -46,7 +47,8 @@ class Training:
     from this choice by the same split; `confirm` scores on the test split."""
     teacher: str = NO_TEACHER
     """Another network to learn from: 'package.module:name' of a function that returns it, or the
-    path of an exported model.onnx or model.pt2; `none`."""
+    path of an exported model.onnx or model.pt2; `best`, the member of the front with the best
+    score when this training begins (the first ones have none); `none`."""
     distil: float = Field(default=0.0, ge=0, le=1)
     """Weight of the teacher's answers; the targets have the rest."""
     temperature: float = Field(default=4.0, gt=0)

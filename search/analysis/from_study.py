@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from objectives.costs import Latency
 from objectives.tasks import load
 from search.analysis.subject import Subject, read_target
+from search.applying import CALIBRATION_PRICE, real_inputs, rebuild
 from search.artifacts import Folder
 from search.checkpoints import weights_id
-from search.compressing import CALIBRATION_PRICE, real_inputs, rebuild
 from search.errors import InputError
 from search.evaluate import evaluate
 from search.evaluation import Price
