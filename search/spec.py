@@ -22,6 +22,7 @@ from objectives.training import Training
 from objectives.units import format_quantity, parse_quantity
 from search.address import read_address
 from search.brought import with_rehearsed
+from search.buildable import check_buildable
 from search.document import Document, Path_, read_document
 from search.errors import nearest
 from search.executors.executor import Executor
@@ -69,6 +70,7 @@ def read_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
     name, storage, artifacts = read_address(document)
     task_name, task = _read_task(document)
     space = with_rehearsed(document, _read_space(document), load(task).signature)
+    check_buildable(document, space, load(task))
     _check_augmentation(document, space, task)
     targets = _read_targets(document)
     _check_precisions(document, space, targets)

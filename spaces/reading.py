@@ -1,6 +1,7 @@
 """From the `space` section of a study file to a `Space`."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -125,8 +126,9 @@ def _no_doubles(groups: tuple[Group, ...], path: tuple[str | int, ...]) -> None:
 def _resolve(resolve: Resolve, kind: str, name: str, path: tuple[str | int, ...]) -> Part:
     try:
         factory = resolve(kind, name)
+        part = read_part(name, factory)
         _check_methods(kind, name, factory)
-        return read_part(name, factory)
+        return part
     except ValueError as error:
         raise SpaceError(path, str(error)) from error
     except (NameError, TypeError) as error:  # annotations that do not resolve
@@ -134,17 +136,35 @@ def _resolve(resolve: Resolve, kind: str, name: str, path: tuple[str | int, ...]
 
 
 def _check_methods(kind: str, name: str, factory: Callable[..., Any]) -> None:
-    """A class of the user's own must be of its kind; any other class may be a network.
+    """A class of the user's own must be of its kind; any other callable may make a network.
 
     Raises:
-        ValueError: it lacks a method.
+        ValueError: it lacks a method or a parameter.
     """
+    if kind == "family" and not dataclasses.is_dataclass(factory):
+        _check_parameters(name, factory)
     if not isinstance(factory, type):
         return
     if kind == "step" and not issubclass(factory, Step):
         raise ValueError(f"{name} is not a step: it lacks idle() or apply()")
     if kind == "family" and dataclasses.is_dataclass(factory) and not issubclass(factory, Family):
         raise ValueError(f"{name} is not a family: it lacks check(), canonical() or build()")
+
+
+def _check_parameters(name: str, factory: Callable[..., Any]) -> None:
+    """A network is told for what it is built.
+
+    Raises:
+        ValueError: the factory does not take that.
+    """
+    parameters = inspect.signature(factory).parameters
+    takes_all = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
+    missing = [each for each in ("input_shape", "outputs") if each not in parameters]
+    if missing and not takes_all:
+        raise ValueError(
+            f"{name} takes no {' and no '.join(missing)}; it is called with input_shape, outputs "
+            "and its options by name, and returns a torch.nn.Module"
+        )
 
 
 def _read_group(prefix: str, part: Part, raw: object, path: tuple[str | int, ...]) -> Group:

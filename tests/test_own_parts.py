@@ -117,3 +117,20 @@ def _keys(example: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
 def _one_candidate(study: StudySpec) -> Candidate:
     choices = study.space.open_choices
     return study.space.decode({c.name: representatives(c.domain)[0] for c in choices}, (2,))
+
+
+def test_network_that_does_not_ask_what_it_is_for_is_refused(
+    folder: Path, command: Command
+) -> None:
+    (folder / "my_nets.py").write_text(
+        "from torch import nn\nclass Net(nn.Module):\n    def __init__(self, width: int = 3):\n"
+        "        super().__init__()\n"
+    )
+    (folder / "study.yaml").write_text(
+        "name: nets\ntask: digits\nspace:\n  architecture: {'my_nets:Net': {width: [1, 2]}}\n"
+        "objectives: [accuracy, flops]\n"
+    )
+    ran = command("run", "study.yaml")
+    assert (ran.returncode, len(ran.stderr.splitlines())) == (2, 1)
+    assert "my_nets:Net takes no input_shape and no outputs" in ran.stderr
+    assert not (folder / "paretune.db").exists()

@@ -1,5 +1,6 @@
 """Study files: what a good one means, and what each mistake is told."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -597,3 +598,23 @@ def test_image_folder_that_is_missing_is_found_before_anything_starts(folder: Pa
     message = refused(folder, LEAST, "task={image_folder: {path: nowhere}}")
     assert message.startswith("command line: task: ")
     assert "nowhere" in message
+
+
+@pytest.mark.parametrize(
+    ("architecture", "told"),
+    [
+        (
+            "{convnet: {depth: 1, kernel: 9, pool: 0}}",
+            "nothing can be built: convnet kernel 9 is larger",
+        ),
+        ("{vit: {heads: [5, 7]}}", "none of 200 random candidates can be built, most often"),
+    ],
+    ids=str,
+)
+def test_space_where_nothing_can_be_built_is_refused_with_the_reason(
+    small: Path, architecture: str, told: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(told)) as error:
+        read_study(str(small), (f"space.architecture={architecture}", "space.compression=[]"))
+    assert "; choose " in str(error.value)
+    assert "space.architecture" in str(error.value)
