@@ -615,6 +615,6 @@ def test_space_where_nothing_can_be_built_is_refused_with_the_reason(
     small: Path, architecture: str, told: str
 ) -> None:
     with pytest.raises(InputError, match=re.escape(told)) as error:
-        read_study(str(small), (f"space.architecture={architecture}", "space.compression=[]"))
+        read_study(str(small), (f"space.architecture={architecture}", "space.compression=[quantize: {scheme: int8}]"))
     assert "; choose " in str(error.value)
     assert "space.architecture" in str(error.value)
