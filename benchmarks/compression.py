@@ -97,7 +97,7 @@ def rows(structure: Options, augmentation: Options) -> dict[str, Options]:
 
 
 LENET = {"activation": "relu", "pool_kind": "max"}
-MOBILENET = {"depth": 3, "width": 1.0, "expansion": 4, "kernel": 3, "activation": "relu6"}
+MOBILENET = {"depth": 3, "width": 0.5, "expansion": 4, "kernel": 3, "activation": "relu6"}
 TABLES: dict[str, Table] = {
     "lenet": Table(
         task={"mnist": {"train_images": 12000}},
@@ -108,11 +108,11 @@ TABLES: dict[str, Table] = {
     ),
     "mobilenet": Table(
         task={"cifar10": {"images": "subset"}},
-        epochs=8,
+        epochs=6,
         training={"lr": 3e-3, "batch": 64},
         plain={"mobilenet": MOBILENET},
         rows=rows(
-            {"mobilenet": {**MOBILENET, "expansion": 2, "resolution": 24}},
+            {"mobilenet": {**MOBILENET, "expansion": 3, "resolution": 24}},
             {"flip": True, "shift": 0.1},
         ),
     ),

@@ -60,7 +60,7 @@ class Case:
 
 PICTURES = (
     "task.cifar10.images=subset",
-    "search.trials=20",
+    "search.trials=16",
     "search.rungs=[2, 5]",
     "objectives=[accuracy, size, {latency: {target: cpu, limit: 0.15 ms}}]",
 )

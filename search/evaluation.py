@@ -13,13 +13,16 @@ Status = Literal[
     "done",  # scored at the last rung
     "confirmed",  # scored on the test split after a training with another seed
     "infeasible",  # a cost is beyond its limit
+    "hopeless",  # a member is better in everything, even at an optimistic score
     "stopped",  # others were better at its rung
     "unbuildable",  # the choices do not fit each other or the task
     "failed",  # an exception, a loss that is not finite, no memory, a dead worker
     "lost",  # its worker died; the loop tries once more
     "away",  # its target does not answer; the run ends and can be resumed
 ]
-FINAL: frozenset[Status] = frozenset({"done", "infeasible", "stopped", "unbuildable", "failed"})
+FINAL: frozenset[Status] = frozenset(
+    {"done", "infeasible", "hopeless", "stopped", "unbuildable", "failed"}
+)
 """Statuses after which nothing more happens to a candidate."""
 
 

@@ -21,6 +21,7 @@ from search.errors import RunFailedError
 from search.evaluation import Artifact, Evaluation, Job, Price, Status, Train
 from search.files import Files
 from search.keys import keys_of
+from search.known import StudyKnowledge
 from search.pareto import Array, Scale, hypervolume, losses, non_dominated
 from search.prices import Prices
 from search.state import Known, State
@@ -28,6 +29,7 @@ from search.store.optuna_study import OptunaStudy
 from search.store.records import Front, Keys, StoredTrial
 from search.store.store import Store
 from search.strategy.gate import broken_limit, violations
+from search.strategy.outlook import Outlook
 from search.strategy.rungs import Rung
 from search.study import StudySpec
 from spaces.candidate import Candidate
@@ -62,6 +64,8 @@ class Loop:
         self.state = State()
         self.ready: deque[Job] = deque()
         self.trials: dict[int, Known] = {}
+        self.known = StudyKnowledge(study, prices, scale, self.trials)
+        self.outlook = Outlook(self.known, study.search.gate)
         self.first: dict[str, int] = {}
         """Candidate key -> the trial that had it first."""
         self.twins: dict[tuple[str, str], int] = {}
@@ -158,8 +162,23 @@ class Loop:
             )
             return
         trial.deploy_key = evaluation.deploy_key
+        reason = self._hopeless(trial, evaluation)
+        if reason is not None:
+            self._finish(trial, dataclasses.replace(evaluation, status="hopeless", reason=reason))
+            return
         self._record(trial, evaluation)
         self._join_or_train(trial)
+
+    def _hopeless(self, trial: Known, evaluation: Evaluation) -> str | None:
+        """Why a priced candidate cannot reach the front; not asked of what is trained already."""
+        known = (trial.keys.train_key, trial.deploy_key) in self.twins
+        if known or trial.keys.train_key in self.files.newest:
+            return None
+        trial.evaluations.append(evaluation)
+        with self.turnstile.computing():
+            reason = self.outlook.hopeless(trial, self.trials, self.state.front)
+        trial.evaluations.pop()
+        return reason
 
     def _join_or_train(self, trial: Known) -> None:
         """A network that another trial trains, or has trained, with these weights repeats it."""

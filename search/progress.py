@@ -38,7 +38,7 @@ class LiveLine:
         """The line itself."""
         saved = [
             f"{state.counts[s]} {s}"
-            for s in ("infeasible", "stopped", "failed")
+            for s in ("infeasible", "hopeless", "stopped", "failed")
             if state.counts[s]
         ]
         saved += [f"{state.repeats} repeats"] if state.repeats else []

@@ -202,7 +202,7 @@ def _compressed(view: "StudyView") -> str:
 def _spent(view: "StudyView") -> str:
     """Candidates by outcome with the seconds they took."""
     rows = []
-    for status in ("done", "stopped", "infeasible", "unbuildable", "failed"):
+    for status in ("done", "stopped", "hopeless", "infeasible", "unbuildable", "failed"):
         trials = [trial for trial in view.trials if trial.status == status]
         if trials:
             rows.append(_spent_row(status, trials))

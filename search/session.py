@@ -14,7 +14,6 @@ from search.confirming import Confirmer, reasons, verdicts
 from search.errors import InputError, RunFailedError
 from search.evaluate import evaluate
 from search.executors.executor import Evaluate, Run
-from search.known import StudyKnowledge
 from search.loop import Loop
 from search.members import best, knee_of, no_front_reason
 from search.origins import OriginPricer
@@ -151,7 +150,7 @@ class Session:
             study.search.sampler,
             seed=study.seed,
             trials=study.search.trials,
-            known=StudyKnowledge(study, self.prices, self.scale, loop.trials),
+            known=loop.known,
         )
         self.state = loop.state
         try:

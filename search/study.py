@@ -59,6 +59,9 @@ class SearchSettings:
     """Epochs at which candidates are compared; the last is a full training."""
     reduction: float = Field(default=3.0, ge=1)
     """About one in so many candidates passes a rung; 1 lets all pass."""
+    gate: float = Field(default=2.0, ge=0)
+    """A candidate is not trained if a member of the front is better in everything even at a score
+    so many standard deviations better than foretold; 0 trains all that keep the limits."""
     plan: int = Field(default=32, ge=8)
     """Random candidates priced before the start: plan, and scale of the hypervolume."""
     reference: dict[str, str | int | float] = Field(default_factory=dict)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FINAL = {"done", "infeasible", "stopped", "unbuildable", "failed"}
+FINAL = {"done", "infeasible", "hopeless", "stopped", "unbuildable", "failed"}
 FrontRow = tuple[int, float, tuple[int, ...]]
 """(after which trial, hypervolume, members)."""
 

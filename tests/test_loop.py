@@ -586,6 +586,7 @@ STATES = {
     "done": TrialState.COMPLETE,
     "infeasible": TrialState.PRUNED,
     "stopped": TrialState.PRUNED,
+    "hopeless": TrialState.PRUNED,
     "unbuildable": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }

@@ -614,7 +614,8 @@ def test_image_folder_that_is_missing_is_found_before_anything_starts(folder: Pa
 def test_space_where_nothing_can_be_built_is_refused_with_the_reason(
     small: Path, architecture: str, told: str
 ) -> None:
+    steps = "space.compression=[quantize: {scheme: int8}]"
     with pytest.raises(InputError, match=re.escape(told)) as error:
-        read_study(str(small), (f"space.architecture={architecture}", "space.compression=[quantize: {scheme: int8}]"))
+        read_study(str(small), (f"space.architecture={architecture}", steps))
     assert "; choose " in str(error.value)
     assert "space.architecture" in str(error.value)

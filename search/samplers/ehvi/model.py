@@ -61,7 +61,7 @@ class Model:
         self.processes: list[Process] = []
         for m in range(losses.shape[1]):
             rows, values = self._observed(m)
-            self.shifts.append(None if plain[m] else _shift(values))
+            self.shifts.append(None if plain[m] else shift_of(values))
             described = self._at(m, everyone.rows(rows), self._shares(m))
             made = process(m, described, self._to_target(values, m))
             if len(ahead):
@@ -135,7 +135,7 @@ class Model:
         return targets if shift is None else np.exp(targets) - shift
 
 
-def _shift(losses: Array) -> float | None:
+def shift_of(losses: Array) -> float | None:
     """What is added to losses before the logarithm; None for no logarithm."""
     if not len(losses) or losses.min() == losses.max():
         return None

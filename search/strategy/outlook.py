@@ -1,0 +1,121 @@
+"""The gate's second half: a candidate that could not reach the front is not trained."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from objectives.units import format_quantity
+from search.known import StudyKnowledge
+from search.pareto import Array
+from search.samplers.distributions import distributions
+from search.samplers.ehvi.describing import Describer
+from search.samplers.ehvi.encoding import Encoding
+from search.samplers.ehvi.model import shift_of
+from search.samplers.ehvi.process import Description, Hyper, Process
+from search.state import Known
+from search.study import Objective
+
+FEWEST_DONE = 8
+"""Candidates at the last rung without which nothing is foretold."""
+REFIT_EVERY = 10
+"""New scores after which hyper-parameters are fitted anew."""
+MOST_SCORES = 600
+"""Scores that a forecast reads, the newest; a fit takes the third power of their number."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A score that was not measured."""
+
+    expected: float
+    optimistic: float
+    """So many deviations better as the gate is told."""
+
+
+class Outlook:
+    """Foretells scores from choices, networks and the learning curves of all candidates so far.
+
+    The model is the one of the sampler `ehvi`; it serves every sampler.
+    """
+
+    def __init__(self, known: StudyKnowledge, deviations: float) -> None:
+        self.known, self.deviations = known, deviations
+        self.study, self.scale = known.study, known.scale
+        self.encoding = Encoding(distributions(self.study.space.open_choices))
+        self._hyper: Hyper | None = None
+        self._fitted = 0
+
+    def hopeless(
+        self, trial: Known, trials: Mapping[int, Known], front: Sequence[int]
+    ) -> str | None:
+        """The sentence that says which member is better even at an optimistic score, or None."""
+        if not self.deviations or sum(self._is_done(t) for t in trials.values()) < FEWEST_DONE:
+            return None
+        forecast = self.forecast(trial, trials)
+        metric = self._metric()
+        for number in front:
+            if self._beaten(trial, forecast, trials[number]):
+                optimistic, expected = (
+                    format_quantity(value, metric.unit)
+                    for value in (forecast.optimistic, forecast.expected)
+                )
+                return (
+                    f"trial {number} is better in everything even at {metric.name} {optimistic}, "
+                    f"{self.deviations:g} deviations beyond the {expected} expected"
+                )
+        return None
+
+    def forecast(self, trial: Known, trials: Mapping[int, Known]) -> Forecast:
+        """The score of a full training of `trial`."""
+        rows = [(t, s, v) for t in trials.values() for s, v in self.known.curve(t.number)]
+        rows = rows[-MOST_SCORES:]
+        several = [self.study.space.encode(t.candidate) for t in dict.fromkeys(r[0] for r in rows)]
+        place = {t.number: i for i, t in enumerate(dict.fromkeys(r[0] for r in rows))}
+        describer = Describer(self.encoding, self.known.active, self.known.features, several)
+        index = np.array([place[t.number] for t, _, _ in rows])
+        described = describer.known().rows(index).joined(np.log([s for _, s, _ in rows]))
+        losses = self._losses(np.array([v for _, _, v in rows]))
+        shift = shift_of(losses)
+        process = self._process(described, losses if shift is None else np.log(losses + shift))
+        own = describer.exact([self.study.space.encode(trial.candidate)]).joined(np.zeros(1))
+        [mean], [std] = process.predict(own)
+        ends = np.array([mean, mean - self.deviations * std])
+        expected, optimistic = ends if shift is None else np.exp(ends) - shift
+        return Forecast(self._value(expected), self._value(optimistic))
+
+    def _process(self, described: Description, targets: Array) -> Process:
+        due = self._hyper is None or abs(len(targets) - self._fitted) >= REFIT_EVERY
+        process = Process(described, targets, start=self._hyper, refit=due)
+        if due:
+            self._hyper, self._fitted = process.hyper, len(targets)
+        return process
+
+    def _beaten(self, trial: Known, forecast: Forecast, member: Known) -> bool:
+        metric = self._metric()
+        sign = 1 if metric.direction == "minimize" else -1
+        if sign * member.value(metric.name) > sign * forecast.optimistic:
+            return False
+        return all(
+            (1 if o.direction == "minimize" else -1) * (member.value(o.name) - trial.value(o.name))
+            <= 0
+            for o in self.study.objectives
+            if o.cost is not None
+        )
+
+    def _metric(self) -> Objective:
+        return next(o for o in self.study.objectives if o.cost is None)
+
+    def _is_done(self, trial: Known) -> bool:
+        return trial.final is not None and trial.final.status == "done"
+
+    def _losses(self, values: Array) -> Array:
+        """0 for a perfect score, 1 for that of a constant answer."""
+        name = self._metric().name
+        ideal, reference = self.scale.ideal[name], self.scale.reference[name]
+        return np.asarray((values - ideal) / (reference - ideal))
+
+    def _value(self, loss: float) -> float:
+        name = self._metric().name
+        ideal, reference = self.scale.ideal[name], self.scale.reference[name]
+        return float(ideal + loss * (reference - ideal))
