@@ -80,6 +80,9 @@ class Loop:
         self.repeats_in_a_row = 0
         self.num_distinct = _num_distinct(study)
         self.deadline = self._deadline()
+        optuna.propose_by(
+            study.search.sampler, seed=study.seed, trials=study.search.trials, known=self.known
+        )
         self._resume()
 
     # --- what an executor calls ---

@@ -144,14 +144,7 @@ class Session:
             if state.front and time.monotonic() > self.publish_at:
                 self.publish()
 
-        study = self.study
         loop = Loop(self.study, self.store, self.optuna, self.prices, self.scale, changed)
-        self.optuna.propose_by(
-            study.search.sampler,
-            seed=study.seed,
-            trials=study.search.trials,
-            known=loop.known,
-        )
         self.state = loop.state
         try:
             self.run_jobs(loop.ask, loop.tell)

@@ -68,14 +68,13 @@ class Outlook:
 
     def forecast(self, trial: Known, trials: Mapping[int, Known]) -> Forecast:
         """The score of a full training of `trial`."""
-        rows = [(t, s, v) for t in trials.values() for s, v in self.known.curve(t.number)]
-        rows = rows[-MOST_SCORES:]
-        several = [self.study.space.encode(t.candidate) for t in dict.fromkeys(r[0] for r in rows)]
-        place = {t.number: i for i, t in enumerate(dict.fromkeys(r[0] for r in rows))}
+        scores = [(n, *point) for n in trials for point in self.known.curve(n)][-MOST_SCORES:]
+        numbers, shares, values = zip(*scores, strict=True)
+        distinct, rows = np.unique(numbers, return_inverse=True)
+        several = [self.study.space.encode(trials[n].candidate) for n in distinct]
         describer = Describer(self.encoding, self.known.active, self.known.features, several)
-        index = np.array([place[t.number] for t, _, _ in rows])
-        described = describer.known().rows(index).joined(np.log([s for _, s, _ in rows]))
-        losses = self._losses(np.array([v for _, _, v in rows]))
+        described = describer.known().rows(rows).joined(np.log(shares))
+        losses = self._losses(np.array(values))
         shift = shift_of(losses)
         process = self._process(described, losses if shift is None else np.log(losses + shift))
         own = describer.exact([self.study.space.encode(trial.candidate)]).joined(np.zeros(1))
