@@ -41,6 +41,7 @@ class LiveLine:
             for s in ("infeasible", "hopeless", "stopped", "failed")
             if state.counts[s]
         ]
+        saved += [f"{state.children} from trained weights"] if state.children else []
         saved += [f"{state.repeats} repeats"] if state.repeats else []
         done_now = state.finished - (self.first or 0)
         left = (self.total - state.finished) * elapsed_s / done_now if done_now else 0.0

@@ -62,6 +62,9 @@ class SearchSettings:
     gate: float = Field(default=2.0, ge=0)
     """A candidate is not trained if a member of the front is better in everything even at a score
     so many standard deviations better than foretold; 0 trains all that keep the limits."""
+    fanout: int = Field(default=2, ge=0)
+    """Other compressions of a candidate that is done, from its trained weights: at most so many,
+    those that promise most. They count to `trials`. 0 for none."""
     plan: int = Field(default=32, ge=8)
     """Random candidates priced before the start: plan, and scale of the hypervolume."""
     reference: dict[str, str | int | float] = Field(default_factory=dict)

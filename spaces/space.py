@@ -175,6 +175,23 @@ class Space:
             return None
         return [dict(zip(names, values, strict=True)) for values in itertools.product(*finite)]
 
+    def siblings(
+        self, parameters: Mapping[str, Scalar], most: int, rng: np.random.Generator
+    ) -> list[dict[str, Scalar]]:
+        """Assignments that differ from `parameters` in their compression alone; `most` at random.
+
+        Some may decode to the same candidate.
+        """
+        choices = [c for c in self.open_choices if c.name.startswith("compression.")]
+        domains = [members(choice.domain) for choice in choices]
+        finite = [domain for domain in domains if domain is not None]
+        if len(finite) == len(domains) and math.prod(map(len, finite)) <= most:
+            found = list(itertools.product(*finite))
+        else:
+            found = [tuple(draw(choice.domain, rng) for choice in choices) for _ in range(most)]
+        names = [choice.name for choice in choices]
+        return [{**parameters, **dict(zip(names, values, strict=True))} for values in found]
+
     def source(self) -> str:
         """Hash of the sources of the user's own parts; empty where there are none."""
         return "".join(group.part.source for group in self.groups)

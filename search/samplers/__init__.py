@@ -4,11 +4,11 @@ Each is a frozen dataclass whose fields are the YAML keys; Optuna itself is impo
 starts, not when a study file is read.
 """
 
-from search.samplers.informed import EHVI
+from search.samplers.informed import EHVI, adviser
 from search.samplers.knowledge import Knowledge
 from search.samplers.optuna_samplers import GP, NSGA2, NSGA3, QMC, TPE, Random, Sampler
 
-__all__ = ["SAMPLERS", "Knowledge", "Sampler"]
+__all__ = ["SAMPLERS", "Knowledge", "Sampler", "adviser"]
 
 SAMPLERS: dict[str, type[Sampler]] = {
     "ehvi": EHVI,

@@ -12,6 +12,8 @@ from search.samplers.knowledge import Knowledge
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
+    from search.samplers.ehvi import EHVISampler
+
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
 class EHVI:
@@ -34,7 +36,7 @@ class EHVI:
     curves: bool = True
     """Whether the model reads scores at lower rungs, also of candidates that were stopped."""
 
-    def build(self, seed: int, trials: int, known: Knowledge | None = None) -> BaseSampler:
+    def build(self, seed: int, trials: int, known: Knowledge | None = None) -> EHVISampler:
         """With what the study knows, or from Optuna's trials alone."""
         from search.samplers.ehvi import Box, EHVISampler
 
@@ -53,3 +55,12 @@ class EHVI:
             curve_of=known.scored(),
             features=known.features if self.features else None,
         )
+
+
+def adviser(sampler: BaseSampler, seed: int, trials: int, known: Knowledge | None) -> EHVISampler:
+    """Who says what a candidate is worth beside any sampler; `sampler` itself, if it can."""
+    from search.samplers.ehvi import EHVISampler
+
+    if isinstance(sampler, EHVISampler):
+        return sampler
+    return EHVI().build(seed=seed, trials=trials, known=known)

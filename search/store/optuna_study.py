@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from objectives.measurement import Direction
 from search.artifacts import Folder
 from search.errors import InputError
-from search.samplers import Knowledge, Sampler
+from search.samplers import Knowledge, Sampler, adviser
 from search.samplers.distributions import distributions, member
 from search.store.database import engine_options
 from spaces.choice import Choice, Scalar
@@ -66,6 +66,31 @@ class OptunaStudy:
         # one seeded alike after a resume would repeat its first proposals exactly
         seed += 7919 * self.num_stored
         self.study.sampler = sampler.build(seed=seed, trials=trials, known=known)
+        self.adviser = adviser(self.study.sampler, seed, trials, known)
+
+    def worth(self, several: Sequence[Mapping[str, Scalar]]) -> Sequence[float] | None:
+        """Expected growth of the hypervolume by each; None while too little is known."""
+        found = self.adviser.worth(self.study, self.distributions, several)
+        return None if found is None else found.tolist()
+
+    def add(self, parameters: Mapping[str, Scalar], parent: int) -> int:
+        """A trial that no sampler proposed, from `parent`'s trained weights; its number.
+
+        It carries the parent's generation, without which NSGA would not look at it.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        system = trials[parent].system_attrs.items()
+        added = optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params=dict(parameters),
+            distributions=self.distributions,
+            user_attrs={"parent": parent},
+            system_attrs={k: v for k, v in system if k.endswith(":generation")},
+        )
+        trial_id = self.storage.create_new_trial(self.study._study_id, template_trial=added)
+        trial = optuna.trial.Trial(self.study, trial_id)
+        self.open[trial.number] = trial
+        return trial.number
 
     def ask(self) -> tuple[int, dict[str, Scalar]]:
         """(trial number, value of every open choice) of a new proposal."""

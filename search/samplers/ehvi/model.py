@@ -40,6 +40,7 @@ class Model:
         curves: Curves | None,
         process: Callable[[int, Description, Array], Process],
         *,
+        known: Callable[[Several], Array] | None,
         floor: float,
     ) -> None:
         """Fit.
@@ -50,10 +51,11 @@ class Model:
             plain: (m,) whether the loss itself is modelled, not its logarithm.
             curves: of one objective, if there are any.
             process: fits a process to an objective.
+            known: candidates -> (n, m) losses that are certain, NaN elsewhere.
             floor: loss below which nothing is gained.
         """
         self.describer, self.losses, self.curves = describer, losses, curves
-        self.floor = floor
+        self.known, self.floor = known, floor
         everyone = describer.known()
         ahead = np.arange(len(losses), len(everyone.columns))
         pending = np.full((len(ahead), losses.shape[1]), np.nan)
@@ -80,18 +82,15 @@ class Model:
         rows = inside if len(inside) else rows
         return [int(row) for row in rows[best(self.losses[rows])]][::-1]
 
-    def worth(
-        self, candidates: Several, *, rough: bool, known: Callable[[Several], Array] | None
-    ) -> Array:
-        """(n,) expected improvement of the hypervolume by each candidate.
+    def worth(self, candidates: Several, *, rough: bool) -> Array:
+        """(n,) expected growth of the hypervolume by each candidate.
 
-        `rough`: by features guessed from the choices. `known`: candidates -> (n, m) losses that
-        are certain, NaN elsewhere.
+        `rough`: by features guessed from the choices.
         """
         described = (self.describer.rough if rough else self.describer.exact)(candidates)
         certain = np.full((len(candidates), self.losses.shape[1]), np.nan)
-        if known is not None:
-            certain = known(candidates)
+        if self.known is not None:
+            certain = self.known(candidates)
         beliefs = []
         for m, process in enumerate(self.processes):
             sure = ~np.isnan(certain[:, m])

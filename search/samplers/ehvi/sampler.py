@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from optuna.study import Study
 
 Curve = Sequence[tuple[float, float]]
-Worth = Callable[..., Array]
 ALWAYS_REFITTED = 40
 """Observations up to which hyper-parameters are fitted for every proposal ..."""
 REFIT_EVERY = 4
@@ -31,6 +31,17 @@ REFIT_EVERY = 4
 CLIMBS = 2
 """Times that the neighbours of the most promising candidates are looked at too."""
 PROMISING = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """The trials so far: over, in flight, failed."""
+
+    trials: Sequence[FrozenTrial]
+    asked: Sequence[Parameters]
+    num_over: int
+    num_running: int
+    maximize: Sequence[bool]
 
 
 class EHVISampler(BaseSampler):
@@ -112,14 +123,32 @@ class EHVISampler(BaseSampler):
         """The candidate of most expected improvement; a random one at the start."""
         if not search_space:
             return {}
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.FAIL)
-        trials = [
-            t
-            for t in study.get_trials(deepcopy=False, states=states)
-            if t.number != trial.number and search_space.keys() <= t.params.keys()
-        ]
-        maximize = [direction.name == "MAXIMIZE" for direction in study.directions]
-        return self._propose(search_space, trials, maximize)
+        past = self._past(study, search_space, but=trial.number)
+        seen = {self._name(parameters) for parameters in past.asked}
+        candidates = self._fresh(random_ones(search_space, self._pool, self._rng), seen)
+        if not candidates:
+            return random_ones(search_space, 1, self._rng)[0]
+        model = self._model(search_space, past)
+        if model is None:
+            return candidates[0]
+        parents = [past.asked[row] for row in model.parents()]
+        # of the relatives of good ones nearly as many as random ones
+        candidates += self._fresh(
+            neighbours(search_space, parents, self._pool // 2, self._rng)
+            + recombined(search_space, parents, self._pool // 4, self._rng),
+            seen,
+        )
+        return self._best(model, search_space, candidates, seen)
+
+    def worth(
+        self, study: Study, space: Mapping[str, BaseDistribution], candidates: Several
+    ) -> Array | None:
+        """(n,) expected growth of the hypervolume by each of some candidates of `space`.
+
+        None while too little is known.
+        """
+        model = self._model(space, self._past(study, space))
+        return None if model is None else model.worth(candidates, rough=False)
 
     def sample_independent(
         self,
@@ -138,62 +167,59 @@ class EHVISampler(BaseSampler):
 
     # --- ours ---
 
-    def _propose(
-        self, space: Space, trials: Sequence[FrozenTrial], maximize: Sequence[bool]
-    ) -> Parameters:
-        def asked(trial: FrozenTrial) -> Parameters:
-            return {name: trial.params[name] for name in space}
-
-        seen = {self._name(asked(t)) for t in trials}
-        finished = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-        values = self._values(finished, len(maximize))
-        whole = ~np.isnan(values).any(axis=1)
-        candidates = self._fresh(random_ones(space, self._pool, self._rng), seen)
-        if not candidates:
-            return random_ones(space, 1, self._rng)[0]
-        box = self._box() or (default_box(values[whole], maximize) if whole.any() else None)
-        if box is None or whole.sum() < self._startup:
-            return candidates[0]
-        running = [t for t in trials if t.state == TrialState.RUNNING]
-        everyone = [*finished, *running]
-        describer = Describer(
-            Encoding(space), self._active, self._features, [asked(t) for t in everyone]
+    def _past(self, study: Study, space: Space, but: int | None = None) -> Past:
+        """All trials that have every parameter of `space`: first what is over, then the rest."""
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.FAIL)
+        trials = [
+            t
+            for t in study.get_trials(deepcopy=False, states=states)
+            if t.number != but and space.keys() <= t.params.keys()
+        ]
+        order = {TrialState.COMPLETE: 0, TrialState.PRUNED: 0, TrialState.RUNNING: 1}
+        trials.sort(key=lambda t: order.get(t.state, 2))
+        return Past(
+            trials=trials,
+            asked=[{name: t.params[name] for name in space} for t in trials],
+            num_over=sum(order.get(t.state) == 0 for t in trials),
+            num_running=sum(order.get(t.state) == 1 for t in trials),
+            maximize=[direction.name == "MAXIMIZE" for direction in study.directions],
         )
-        model = Model(
+
+    def _model(self, space: Space, past: Past) -> Model | None:
+        """Beliefs, once enough trials have a value in every objective."""
+        values = self._values(past)
+        whole = ~np.isnan(values).any(axis=1)
+        if whole.sum() < self._startup:
+            return None
+        box = self._box() or default_box(values[whole], past.maximize)
+        known = past.num_over + past.num_running
+        describer = Describer(Encoding(space), self._active, self._features, past.asked[:known])
+        return Model(
             describer,
             box.losses(values),
             [log or not self._log_losses for log in box.log],
-            self._losses_on_the_way(everyone, box),
+            self._losses_on_the_way(past.trials[:known], box),
             self._process,
+            known=None if self._costs is None else partial(self._known_losses, box),
             floor=0.0 if box.bounded else -np.inf,
         )
-        known = None if self._costs is None else partial(self._known_losses, box)
-        parents = [asked(finished[row]) for row in model.parents()]
-        # of the relatives of good ones nearly as many as random ones
-        candidates += self._fresh(
-            neighbours(space, parents, self._pool // 2, self._rng)
-            + recombined(space, parents, self._pool // 4, self._rng),
-            seen,
-        )
-        worth = partial(model.worth, known=known)
-        return self._best(worth, space, candidates, seen)
 
     def _best(
-        self, worth_of: Worth, space: Space, candidates: list[Parameters], seen: set[Any]
+        self, model: Model, space: Space, candidates: list[Parameters], seen: set[Any]
     ) -> Parameters:
         """The most promising candidate, and those around it, after a closer look at some."""
         rough = self._features is not None and self._features_at_once < len(candidates)
-        worth = worth_of(candidates, rough=rough)
+        worth = model.worth(candidates, rough=rough)
         for _ in range(CLIMBS):
             top = [candidates[i] for i in np.argsort(-worth, kind="stable")[:PROMISING]]
             more = self._fresh(neighbours(space, top, self._pool // 10, self._rng), seen)
             if more:
                 candidates = candidates + more
-                worth = np.concatenate([worth, worth_of(more, rough=rough)])
+                worth = np.concatenate([worth, model.worth(more, rough=rough)])
         if rough:
             top_rows = np.argsort(-worth, kind="stable")[: self._features_at_once]
             candidates = [candidates[i] for i in top_rows]
-            worth = worth_of(candidates, rough=False)
+            worth = model.worth(candidates, rough=False)
         return candidates[int(np.argmax(worth))]
 
     def _fresh(self, candidates: list[Parameters], seen: set[Any]) -> list[Parameters]:
@@ -204,14 +230,15 @@ class EHVISampler(BaseSampler):
     def _name(self, parameters: Mapping[str, Any]) -> Any:
         return tuple(sorted((k, str(v)) for k, v in self._active(parameters).items()))
 
-    def _values(self, trials: Sequence[FrozenTrial], num: int) -> Array:
-        """(n, m) of what trials ended with, costs also of those that were stopped."""
-        values = np.full((len(trials), num), np.nan)
+    def _values(self, past: Past) -> Array:
+        """(n, m) of what is over; of those that were stopped, what is known of their costs."""
+        trials = past.trials[: past.num_over]
+        values = np.full((len(trials), len(past.maximize)), np.nan)
         for row, trial in enumerate(trials):
             if trial.state == TrialState.COMPLETE:
                 values[row] = trial.values
         if self._costs is not None and trials:
-            known = self._costs([t.params for t in trials])
+            known = self._costs(past.asked[: past.num_over])
             values = np.where(np.isnan(values), known, values)
         return np.where(np.isfinite(values), values, np.nan)
 
