@@ -10,6 +10,7 @@ fine-tuning; medians over the seeds, of the accuracy also least and most.
 
 import argparse
 import copy
+import json
 import statistics
 import time
 from collections.abc import Mapping
@@ -128,6 +129,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     found: dict[str, Any] = {}
+    if options.to is not None and options.to.exists():
+        found = json.loads(options.to.read_text())["tables"]
     for name in options.tables:
         print(name)
         found[name] = {}

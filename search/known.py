@@ -12,6 +12,7 @@ from search.prices import Prices
 from search.samplers.knowledge import Parameters
 from search.state import Known
 from search.study import StudySpec
+from spaces.candidate import Candidate
 from spaces.features import NAMES, features
 from spaces.space import FAMILY
 
@@ -23,9 +24,16 @@ class StudyKnowledge:
     """Scale, prices and networks of a study; see `search.samplers.knowledge`."""
 
     def __init__(
-        self, study: StudySpec, prices: Prices, scale: Scale, trials: Mapping[int, Known]
+        self,
+        study: StudySpec,
+        prices: Prices,
+        scale: Scale,
+        trials: Mapping[int, Known],
+        plan: Sequence[Candidate],
     ) -> None:
+        """`plan`: candidates that were priced before the first trial."""
         self.study, self.prices, self.scale, self.trials = study, prices, scale, trials
+        self.plan = plan
         self.splits = load(study.task)
         self._example = real_inputs(study, 2)
         self._recipes: dict[tuple[object, ...], str] = {}
@@ -54,6 +62,10 @@ class StudyKnowledge:
                 if price is not None and objective.name in price[1]:
                     found[row, column] = price[1][objective.name].value
         return found
+
+    def priced(self) -> Sequence[Parameters]:
+        """Those of the plan."""
+        return [self.study.space.encode(candidate) for candidate in self.plan]
 
     def curve(self, trial: int) -> Sequence[tuple[float, float]]:
         """The scores of a trial at its rungs; none of one that repeats another."""

@@ -67,7 +67,7 @@ class Loop:
         self.state = State()
         self.ready: deque[Job] = deque()
         self.trials: dict[int, Known] = {}
-        self.known = StudyKnowledge(study, prices, scale, self.trials)
+        self.known = StudyKnowledge(study, prices, scale, self.trials, store.planned())
         self.outlook = Outlook(self.known, study.search.gate)
         self.first: dict[str, int] = {}
         """Candidate key -> the trial that had it first."""

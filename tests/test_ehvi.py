@@ -387,6 +387,18 @@ def test_curves_of_stopped_trials_teach() -> None:
     assert late_scores(curves=curve) < 0.7 * late_scores()
 
 
+def test_start_keeps_to_what_is_affordable_as_far_as_prices_tell() -> None:
+    """Two of three candidates are beyond the reference; the prices of ten others are known."""
+    tight, rng = Box((1.0, 1.0), (0.0, 7.0), (False, True)), np.random.default_rng(5)
+    priced = [EVERYTHING[i] for i in rng.choice(len(EVERYTHING), 12, replace=False)]
+
+    def affordable(**options: Any) -> int:
+        study = searched(12, box=lambda: tight, startup=100, costs=costs_of, **options)
+        return sum(values_of(t.params)[1] <= 7 for t in study.trials)
+
+    assert affordable(priced=priced) >= 11
+
+
 def test_three_and_four_objectives_are_searched() -> None:
     for more in (1, 2):
         study = searched(

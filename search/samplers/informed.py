@@ -51,6 +51,7 @@ class EHVI:
             box=lambda: box,
             active=known.active,
             costs=known.costs if self.known_costs else None,
+            priced=known.priced() if self.known_costs else (),
             curves=known.curve if self.curves else None,
             curve_of=known.scored(),
             features=known.features if self.features else None,

@@ -25,6 +25,9 @@ class Knowledge(Protocol):
     def costs(self, several: Sequence[Parameters]) -> NDArray[np.float64]:
         """(n, m) values of the objectives, NaN where unknown: scores, and networks not priced."""
 
+    def priced(self) -> Sequence[Parameters]:
+        """Candidates that are no trials and have a price: those of the plan."""
+
     def curve(self, trial: int) -> Sequence[tuple[float, float]]:
         """(share of a full training, score then) of a trial, also of one that was stopped."""
 

@@ -294,6 +294,22 @@ class Store:
             measured = measurements_of(connection, query.with_only_columns(evaluations.c.id))
         return [(Candidate.from_dict(r.data), measured[r.id]) for r in rows if r.id in measured]
 
+    def planned(self) -> list[Candidate]:
+        """The candidates that were priced before the first trial."""
+        evaluations, candidates = schema.evaluations, schema.candidates
+        query = (
+            select(candidates.c.data)
+            .join(evaluations, candidates.c.key == evaluations.c.candidate)
+            .where(
+                evaluations.c.study == self.study,
+                evaluations.c.trial.is_(None),
+                evaluations.c.status == "priced",
+            )
+            .order_by(evaluations.c.id)
+        )
+        with self.engine.connect() as connection:
+            return [Candidate.from_dict(row.data) for row in connection.execute(query)]
+
     def num_trials(self) -> int:
         """One more than the highest trial number of the study."""
         numbers = select(func.max(schema.trials.c.number)).where(

@@ -39,14 +39,14 @@ class Encoding:
 
     def _columns(self, name: str, candidates: Sequence[Mapping[str, Any]]) -> Array:
         distribution = self.space[name]
-        active = np.array([name in candidate for candidate in candidates])
+        active = np.array([name in candidate for candidate in candidates], dtype=bool)
         values = [candidate.get(name) for candidate in candidates]
         places = positions(distribution)
         if places is None:
             assert isinstance(distribution, CategoricalDistribution)
             columns = _one_hot(distribution, values)
         else:
-            columns = np.array([[MIDDLE if v is None else places(v)] for v in values])
+            columns = np.array([MIDDLE if v is None else places(v) for v in values], dtype=float)
         return np.column_stack([columns, ~active])
 
 

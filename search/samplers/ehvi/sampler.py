@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.search_space import IntersectionSearchSpace
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.samplers.ehvi.box import Box, default_box
 from search.samplers.ehvi.describing import Describer, Several
@@ -31,6 +31,10 @@ REFIT_EVERY = 4
 CLIMBS = 2
 """Times that the neighbours of the most promising candidates are looked at too."""
 PROMISING = 8
+STARTERS = 100
+"""Random candidates of which an affordable one is taken before the model is used ..."""
+FEWEST_COSTS = 4
+"""... once so many costs are known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,7 @@ class EHVISampler(BaseSampler):
         space: Mapping[str, BaseDistribution] | None = None,
         active: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
         costs: Callable[[Several], Array] | None = None,
+        priced: Sequence[Mapping[str, Any]] = (),
         curves: Callable[[int], Curve] | None = None,
         curve_of: int = 0,
         features: Callable[[Several], Array] | None = None,
@@ -80,6 +85,7 @@ class EHVISampler(BaseSampler):
             space: distributions of all parameters; default is what all finished trials share.
             active: parameters -> those that matter, so that equal candidates are equal.
             costs: n candidates -> (n, m) values, NaN where unknown; known ones are taken as exact.
+            priced: candidates that are no trials, and whose `costs` are known.
             curves: number of a trial -> what its objective `curve_of` was on the way: pairs of the
                 share of a full training, above 0 to 1, and the value then. Trials in flight and
                 those that were stopped have one too.
@@ -99,6 +105,7 @@ class EHVISampler(BaseSampler):
         self._shared = IntersectionSearchSpace()
         self._active = active
         self._costs = costs
+        self._priced = tuple(priced)
         self._curves, self._curve_of = curves, curve_of
         self._features = features
         self._features_at_once = features_at_once
@@ -130,7 +137,7 @@ class EHVISampler(BaseSampler):
             return random_ones(search_space, 1, self._rng)[0]
         model = self._model(search_space, past)
         if model is None:
-            return candidates[0]
+            return self._affordable(search_space, past, candidates)
         parents = [past.asked[row] for row in model.parents()]
         # of the relatives of good ones nearly as many as random ones
         candidates += self._fresh(
@@ -175,6 +182,12 @@ class EHVISampler(BaseSampler):
             for t in study.get_trials(deepcopy=False, states=states)
             if t.number != but and space.keys() <= t.params.keys()
         ]
+        trials += [
+            create_trial(
+                state=TrialState.PRUNED, params=dict(each), distributions=dict(space), values=None
+            )
+            for each in self._priced
+        ]
         order = {TrialState.COMPLETE: 0, TrialState.PRUNED: 0, TrialState.RUNNING: 1}
         trials.sort(key=lambda t: order.get(t.state, 2))
         return Past(
@@ -203,6 +216,25 @@ class EHVISampler(BaseSampler):
             known=None if self._costs is None else partial(self._known_losses, box),
             floor=0.0 if box.bounded else -np.inf,
         )
+
+    def _affordable(self, space: Space, past: Past, candidates: list[Parameters]) -> Parameters:
+        """The first candidate that costs no more than the reference, as far as one can tell."""
+        box = self._box()
+        if box is None:
+            return candidates[0]
+        losses = box.losses(self._values(past))
+        some, tried = candidates[:STARTERS], past.asked[: past.num_over]
+        encoding = Encoding(space)
+        known = encoding.describe([self._active(each) for each in tried])
+        wanted = encoding.describe([self._active(each) for each in some])
+        worst = np.zeros(len(some))
+        for column in losses.T:
+            rows = np.flatnonzero(~np.isnan(column))
+            if len(rows) >= FEWEST_COSTS and (column[rows] > 1).any():
+                mean, _ = Process(known.rows(rows), column[rows], rng=self._rng).predict(wanted)
+                worst = np.maximum(worst, mean)
+        within = np.flatnonzero(worst <= 1)
+        return some[int(within[0]) if len(within) else int(worst.argmin())]
 
     def _best(
         self, model: Model, space: Space, candidates: list[Parameters], seen: set[Any]
