@@ -1,0 +1,157 @@
+"""Trainings until a front is found: python -m benchmarks.search [--seeds 10] [--to FILE].
+
+Methods x problems x seeds; what FILE holds already is not run again. Told are the hypervolume
+after 25, 50, 100 and 200 different trainings, as a share of the whole table's, and the trainings
+until 80 and 90% of it: median and quartiles over the seeds. A repeat costs nothing and does not
+count. Costs are known to `ehvi` before training, as they are in a study; Optuna's samplers cannot
+be told them. `tpe_told` is told the reference as limits, which Optuna calls constraints.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
+
+from benchmarks.conditions import keep
+from benchmarks.search_problems import PROBLEMS, Problem
+from search.samplers.ehvi import EHVISampler
+
+MARKS = (25, 50, 100, 200)
+SHARES = (0.8, 0.9)
+MOST_ASKED = 20
+"""Proposals for each training, after which a method that only repeats itself has ended."""
+
+
+def ehvi(problem: Problem, seed: int, **without: Any) -> BaseSampler:
+    """Ours, with everything but what `without` takes away."""
+    options = {
+        "costs": problem.costs,
+        "features": problem.told_features,
+        "features_at_once": 10**6,  # a look-up costs nothing
+        **without,
+    }
+    return EHVISampler(seed=seed, box=lambda: problem.box, space=problem.space, **options)
+
+
+METHODS: dict[str, Callable[[Problem, int], BaseSampler]] = {
+    "ehvi": ehvi,
+    "ehvi_names": lambda p, s: ehvi(p, s, features=None),
+    "ehvi_modelled_costs": lambda p, s: ehvi(p, s, costs=None),
+    "tpe": lambda p, s: TPESampler(seed=s, multivariate=True),
+    "tpe_told": lambda p, s: TPESampler(seed=s, multivariate=True),
+    "nsga2": lambda p, s: NSGAIISampler(seed=s, population_size=20),
+    "nsga3": lambda p, s: NSGAIIISampler(seed=s, population_size=20),
+    "random": lambda p, s: RandomSampler(seed=s),
+}
+
+
+def main() -> None:
+    """Run what is missing, keep, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--problems", nargs="*", default=list(PROBLEMS))
+    parser.add_argument("--methods", nargs="*", default=list(METHODS))
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--trainings", type=int, default=MARKS[-1])
+    parser.add_argument("--to", type=Path)
+    options = parser.parse_args()
+    optuna.logging.disable_default_handler()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    rows = json.loads(options.to.read_text())["rows"] if _exists(options.to) else []
+    done = {(row["problem"], row["method"], row["seed"]) for row in rows}
+    for name in options.problems:
+        problem = PROBLEMS[name]()
+        for seed in range(options.seeds):  # paired: all methods of a seed side by side
+            for method in ["oracle"] * (seed == 0) + options.methods:
+                if (name, method, seed) in done:
+                    continue
+                row = {"problem": name, "method": method, "seed": seed}
+                rows.append(row | searched(problem, method, seed, options.trainings))
+        keep(options.to, "search", {"rows": rows})
+        print(table(name, rows), flush=True)
+
+
+def searched(problem: Problem, method: str, seed: int, trainings: int) -> dict[str, Any]:
+    """One run: shares of the hypervolume at the marks, trainings to the shares, CPU seconds."""
+    start = time.process_time()
+    found = greedy(problem) if method == "oracle" else trained(problem, method, seed, trainings)
+    spent_s = time.process_time() - start
+    curve = [problem.volume(found[: n + 1]) / problem.whole for n in range(len(found))]
+    return {
+        "at": {str(mark): curve[min(mark, len(curve)) - 1] for mark in MARKS if mark <= trainings},
+        "to": {
+            str(share): next((n for n, v in enumerate(curve, 1) if v >= share), None)
+            for share in SHARES
+        },
+        "cpu_s": spent_s,
+    }
+
+
+def trained(problem: Problem, method: str, seed: int, trainings: int) -> list[int]:
+    """Networks in the order of their training."""
+    sampler = METHODS[method](problem, seed)
+    directions = ["maximize"] + ["minimize"] * (problem.values.shape[1] - 1)
+    study = optuna.create_study(directions=directions, sampler=sampler)
+    ideal, reference = problem.ends
+    found: dict[int, None] = {}
+    for _ in range(MOST_ASKED * trainings):
+        trial = study.ask(problem.space)
+        row = problem.row(trial.params)
+        if method == "tpe_told":
+            beyond = (problem.losses[row] - reference) / (reference - ideal)
+            study._storage.set_trial_system_attr(trial._trial_id, "constraints", beyond.tolist())
+        study.tell(trial, problem.values[row].tolist())
+        found[row] = None
+        if len(found) == trainings:
+            break
+    return list(found)
+
+
+def greedy(problem: Problem) -> list[int]:
+    """The limit: knows every error, and takes what grows the hypervolume most."""
+    found: list[int] = []
+    for _ in range(25):
+        gains = [problem.volume([*found, int(row)]) for row in problem.front]
+        found.append(int(problem.front[int(np.argmax(gains))]))
+    return found
+
+
+def table(name: str, rows: list[dict[str, Any]]) -> str:
+    """Median (quartiles) by method."""
+    head = f"| {name} | HV at 25 | 50 | 100 | 200 | to 80% | to 90% | CPU s |"
+    lines = [head, "|" + "---|" * 8]
+    methods = dict.fromkeys(row["method"] for row in rows if row["problem"] == name)
+    for method in methods:
+        own = [r for r in rows if r["problem"] == name and r["method"] == method]
+        marks = [_spread([r["at"].get(str(mark)) for r in own], 3) for mark in MARKS]
+        ends = [_spread([r["to"][str(share)] or 10**6 for r in own], 0) for share in SHARES]
+        cpu = statistics.median(r["cpu_s"] for r in own)
+        lines.append(f"| {method} | {' | '.join([*marks, *ends])} | {cpu:.1f} |")
+    return "\n".join(lines)
+
+
+def _spread(values: list[Any], digits: int) -> str:
+    """Median (first quartile to third); what was never reached is '> 200'."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    low, middle, high = (float(np.quantile(known, q)) for q in (0.25, 0.5, 0.75))
+
+    def told(value: float) -> str:
+        return "> 200" if value > 10**5 else f"{value:.{digits}f}"
+
+    return told(middle) if len(known) == 1 else f"{told(middle)} ({told(low)} to {told(high)})"
+
+
+def _exists(path: Path | None) -> bool:
+    return path is not None and path.exists()
+
+
+if __name__ == "__main__":
+    main()
