@@ -109,13 +109,18 @@ CASES: dict[str, Case] = {
         options={"body": "conv2d"},
     ),
     "mnist": Case(
-        study="mnist", sanity=0.989, model="LeNet-5, 2 epochs of 60,000", family="lenet"
+        study="mnist",
+        sanity=0.989,
+        model="LeNet-5, 2 epochs of 60,000",
+        family="lenet",
+        overrides=("search.trials=24",),
     ),
     "fashion_mnist": Case(
         study="fashion_mnist",
         sanity=0.877,
         model="LeNet-5, 2 epochs of 60,000",
         family="lenet",
+        overrides=("search.trials=24",),
     ),
     **{
         f"cifar10_{family}": Case(
