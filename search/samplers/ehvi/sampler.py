@@ -31,7 +31,7 @@ REFIT_EVERY = 4
 CLIMBS = 2
 """Times that the neighbours of the most promising candidates are looked at too."""
 PROMISING = 8
-STARTERS = 100
+STARTERS = 300
 """Random candidates of which an affordable one is taken before the model is used ..."""
 FEWEST_COSTS = 4
 """... once so many costs are known."""
@@ -218,7 +218,7 @@ class EHVISampler(BaseSampler):
         )
 
     def _affordable(self, space: Space, past: Past, candidates: list[Parameters]) -> Parameters:
-        """The first candidate that costs no more than the reference, as far as one can tell."""
+        """The first candidate that costs, by one deviation, less than the reference; or nearly."""
         box = self._box()
         if box is None:
             return candidates[0]
@@ -231,8 +231,9 @@ class EHVISampler(BaseSampler):
         for column in losses.T:
             rows = np.flatnonzero(~np.isnan(column))
             if len(rows) >= FEWEST_COSTS and (column[rows] > 1).any():
-                mean, _ = Process(known.rows(rows), column[rows], rng=self._rng).predict(wanted)
-                worst = np.maximum(worst, mean)
+                process = Process(known.rows(rows), column[rows], rng=self._rng)
+                mean, std = process.predict(wanted)
+                worst = np.maximum(worst, mean + std)
         within = np.flatnonzero(worst <= 1)
         return some[int(within[0]) if len(within) else int(worst.argmin())]
 
