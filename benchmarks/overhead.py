@@ -3,7 +3,8 @@
 The real loop, store and Optuna study on a SQLite file; a replay executor answers every job by a
 formula at once. Reported per trial (a price and three rungs, three evaluations stored at most):
 all seconds of the driver, less those inside Optuna's `ask` and `tell`. Windows of 20 trials around
-trial 10 and trial 2,000.
+trial 10 and trial 2,000. Without the gate's forecasts and without fan-out, whose model is no
+bookkeeping; `--gate 2` adds the forecasts.
 """
 
 import argparse
@@ -60,14 +61,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=2020)
     parser.add_argument("--sampler", default="random")
+    parser.add_argument("--gate", type=float, default=0)
     parser.add_argument("--to", type=Path)
     options = parser.parse_args()
-    ours, theirs = run(options.trials, options.sampler)
+    ours, theirs = run(options.trials, options.sampler, options.gate)
     windows = {"trial 10": slice(0, 20), f"trial {options.trials - 20}": slice(-40, None)}
     for name, window in windows.items():
         print(f"{name:12} ours {spread(ours[window])} ms, Optuna's {spread(theirs[window])} ms")
     result = {
         "sampler": options.sampler,
+        "gate": options.gate,
         "trials": options.trials,
         "median_ms": {
             name: {"ours": statistics.median(ours[w]), "optuna": statistics.median(theirs[w])}
@@ -77,12 +80,14 @@ def main() -> None:
     keep(options.to, "overhead", result)
 
 
-def run(trials: int, sampler: str) -> tuple[list[float], list[float]]:
+def run(trials: int, sampler: str, gate: float) -> tuple[list[float], list[float]]:
     """(our milliseconds, Optuna's) of each trial, in order."""
     target = options_file()
     overrides = (
         f"search.trials={trials}",
         f"search.sampler={sampler}",
+        f"search.gate={gate}",
+        "search.fanout=0",
         "executor={replay: {answers: 'benchmarks.overhead:answer'}}",
     )
     home = Path.cwd()

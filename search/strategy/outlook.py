@@ -13,14 +13,15 @@ from search.samplers.ehvi.describing import Describer
 from search.samplers.ehvi.encoding import Encoding
 from search.samplers.ehvi.model import shift_of
 from search.samplers.ehvi.process import Description, Hyper, Process
+from search.samplers.knowledge import Parameters
 from search.state import Known
 from search.study import Objective
 
 FEWEST_DONE = 8
 """Candidates at the last rung without which nothing is foretold."""
-REFIT_EVERY = 10
+REFIT_EVERY = 20
 """New scores after which hyper-parameters are fitted anew."""
-MOST_SCORES = 600
+MOST_SCORES = 300
 """Scores that a forecast reads, the newest; a fit takes the third power of their number."""
 
 
@@ -45,6 +46,7 @@ class Outlook:
         self.encoding = Encoding(distributions(self.study.space.open_choices))
         self._hyper: Hyper | None = None
         self._fitted = 0
+        self._encoded: dict[int, Parameters] = {}
 
     def hopeless(
         self, trial: Known, trials: Mapping[int, Known], front: Sequence[int]
@@ -52,10 +54,14 @@ class Outlook:
         """The sentence that says which member is better even at an optimistic score, or None."""
         if not self.deviations or sum(self._is_done(t) for t in trials.values()) < FEWEST_DONE:
             return None
+        cheaper = [number for number in front if self._cheaper(trials[number], trial)]
+        if not cheaper:
+            return None
         forecast = self.forecast(trial, trials)
         metric = self._metric()
-        for number in front:
-            if self._beaten(trial, forecast, trials[number]):
+        sign = 1 if metric.direction == "minimize" else -1
+        for number in cheaper:
+            if sign * trials[number].value(metric.name) <= sign * forecast.optimistic:
                 optimistic, expected = (
                     format_quantity(value, metric.unit)
                     for value in (forecast.optimistic, forecast.expected)
@@ -71,17 +77,23 @@ class Outlook:
         scores = [(n, *point) for n in trials for point in self.known.curve(n)][-MOST_SCORES:]
         numbers, shares, values = zip(*scores, strict=True)
         distinct, rows = np.unique(numbers, return_inverse=True)
-        several = [self.study.space.encode(trials[n].candidate) for n in distinct]
+        several = [self._parameters(trials[n]) for n in distinct]
         describer = Describer(self.encoding, self.known.active, self.known.features, several)
         described = describer.known().rows(rows).joined(np.log(shares))
         losses = self._losses(np.array(values))
         shift = shift_of(losses)
         process = self._process(described, losses if shift is None else np.log(losses + shift))
-        own = describer.exact([self.study.space.encode(trial.candidate)]).joined(np.zeros(1))
+        own = describer.exact([self._parameters(trial)]).joined(np.zeros(1))
         [mean], [std] = process.predict(own)
         ends = np.array([mean, mean - self.deviations * std])
         expected, optimistic = ends if shift is None else np.exp(ends) - shift
         return Forecast(self._value(expected), self._value(optimistic))
+
+    def _parameters(self, trial: Known) -> Parameters:
+        """An assignment that decodes to the trial's candidate."""
+        if trial.number not in self._encoded:
+            self._encoded[trial.number] = self.study.space.encode(trial.candidate)
+        return self._encoded[trial.number]
 
     def _process(self, described: Description, targets: Array) -> Process:
         due = self._hyper is None or abs(len(targets) - self._fitted) >= REFIT_EVERY
@@ -90,11 +102,8 @@ class Outlook:
             self._hyper, self._fitted = process.hyper, len(targets)
         return process
 
-    def _beaten(self, trial: Known, forecast: Forecast, member: Known) -> bool:
-        metric = self._metric()
-        sign = 1 if metric.direction == "minimize" else -1
-        if sign * member.value(metric.name) > sign * forecast.optimistic:
-            return False
+    def _cheaper(self, member: Known, trial: Known) -> bool:
+        """Whether a member costs no more in anything."""
         return all(
             (1 if o.direction == "minimize" else -1) * (member.value(o.name) - trial.value(o.name))
             <= 0

@@ -31,6 +31,8 @@ REFIT_EVERY = 4
 CLIMBS = 2
 """Times that the neighbours of the most promising candidates are looked at too."""
 PROMISING = 8
+MOST_KNOWN = 600
+"""Observations of an objective that a proposal reads: time grows with their third power."""
 STARTERS = 300
 """Random candidates of which an affordable one is taken before the model is used ..."""
 FEWEST_COSTS = 4
@@ -297,14 +299,25 @@ class EHVISampler(BaseSampler):
         losses = box.losses(table)[:, self._curve_of]
         return Curves(self._curve_of, np.array(rows, dtype=np.int64), np.array(shares), losses)
 
+    def _few(self, known: Description, targets: Array) -> tuple[Description, Array]:
+        """At most `MOST_KNOWN` observations: the newest half, the rest at random."""
+        if len(targets) <= MOST_KNOWN:
+            return known, targets
+        half = MOST_KNOWN // 2
+        old = np.random.default_rng(len(targets)).choice(len(targets) - half, half, replace=False)
+        rows = np.concatenate([np.sort(old), np.arange(len(targets) - half, len(targets))])
+        return known.rows(rows), targets[rows]
+
     def _process(self, objective: int, known: Description, targets: Array) -> Process:
         """A process on what is known of an objective; hyper-parameters are not always refitted."""
+        total = len(targets)
+        known, targets = self._few(known, targets)
         num, hyper = self._fits.get(objective, (0, None))
         if hyper is not None and len(hyper.weights) != known.num_groups:
             num, hyper = 0, None
-        due = len(targets) <= ALWAYS_REFITTED or len(targets) - num >= REFIT_EVERY
-        refit = len(targets) != num and due
+        due = total <= ALWAYS_REFITTED or total - num >= REFIT_EVERY
+        refit = total != num and due
         process = Process(known, targets, start=hyper, refit=refit, rng=self._rng)
         if refit:
-            self._fits[objective] = (len(targets), process.hyper)
+            self._fits[objective] = (total, process.hyper)
         return process
