@@ -17,6 +17,7 @@ from objectives.tasks import load
 from objectives.training.settings import BEST_TEACHER
 from objectives.units import parse_quantity
 from search.artifacts import Folder
+from search.children import Children
 from search.errors import RunFailedError
 from search.evaluation import Artifact, Evaluation, Job, Price, Status, Train
 from search.files import Files
@@ -28,7 +29,6 @@ from search.state import Known, State
 from search.store.optuna_study import OptunaStudy
 from search.store.records import Front, Keys, StoredTrial
 from search.store.store import Store
-from search.strategy.fanout import chosen
 from search.strategy.gate import broken_limit, violations
 from search.strategy.outlook import Outlook
 from search.strategy.rungs import Rung
@@ -38,8 +38,6 @@ from spaces.choice import Scalar
 
 REPEATS_IN_A_ROW = 200
 """Known candidates proposed one after the other until the space counts as exhausted."""
-SIBLINGS = 64
-"""Compressions of one training that a fan-out chooses from."""
 ENUMERABLE = 500
 """Assignments up to which a space is enumerated, to know when every candidate has been tried."""
 
@@ -76,10 +74,7 @@ class Loop:
         self.followers: dict[int, list[int]] = {}
         """Trial in flight -> repeats that wait for its result."""
         self.retried: set[tuple[int, int]] = set()
-        self.children: set[int] = set()
-        """Trials that no sampler proposed, but a fan-out."""
-        self.reserved: set[int] = set()
-        """Those of them that still need their parent's checkpoint."""
+        self.children = Children(study, optuna, self.files)
         self.rungs: defaultdict[int, Rung] = defaultdict(lambda: Rung(len(study.objectives)))
         """Epochs -> everyone who was scored there."""
         self.values: dict[int, tuple[float, ...]] = {}
@@ -199,7 +194,7 @@ class Loop:
         self.store.mark_repeat(trial.number, twin)
         self.state.trials -= 1
         self.first[trial.keys.key] = twin
-        self._release(trial)
+        self.children.let_go(trial.number, trial.keys.train_key)
         del self.trials[trial.number]
         self._repeat(trial.number, twin)
         for follower in self.followers.pop(trial.number, []):
@@ -212,7 +207,7 @@ class Loop:
         epoch = newest.epoch if newest else 0
         until = next(r for r in self.study.search.rungs if r > done and r >= epoch)
         self.files.training[trial.keys.train_key] += 1
-        self._release(trial)
+        self.children.let_go(trial.number, trial.keys.train_key)
         # ahead of new proposals: what is begun is brought to an end first
         self.ready.appendleft(
             Train(
@@ -274,53 +269,23 @@ class Loop:
         self._tell_optuna(trial.number, trial)
         for follower in self.followers.pop(trial.number, []):
             self._tell_optuna(follower, trial)
-        self._release(trial)
+        self.children.let_go(trial.number, trial.keys.train_key)
         if evaluation.status == "done":
             self._fan_out(trial)
         members = set(self.state.front)
         for number in {trial.number, *set(before) - members}:
             self.files.drop_unneeded(self.trials[number], member=number in members)
 
-    # --- other compressions of trained weights ---
-
     def _fan_out(self, trial: Known) -> None:
-        """Propose compressions of a candidate that is done, if they promise anything."""
-        settings = self.study.search
-        most = min(settings.fanout, settings.trials - self.state.trials)
-        newest = self.files.newest.get(trial.keys.train_key)
-        whole = newest is not None and newest.epoch == self.study.epochs
-        if most < 1 or not whole or trial.number in self.children:
-            return
-        siblings = self._unknown_siblings(trial)
+        """Propose other compressions of a candidate that is done, if they promise anything."""
+        budget = self.study.search.trials - self.state.trials
         with self.turnstile.computing():
-            worth = self.optuna.worth(siblings) if siblings else None
-        for place in chosen(worth or (), most):
-            number = self.optuna.add(siblings[place], trial.number)
-            self.children.add(number)
-            self.reserved.add(number)
-            self.files.training[trial.keys.train_key] += 1
+            children = self.children.of(trial, self.first, budget)
+        for number, parameters in children:
             self.state.children += 1
-            self._admit(number, siblings[place])
+            self._admit(number, parameters)
             if number not in self.trials:  # the network of another trial
-                self._let_go(number, trial.keys.train_key)
-
-    def _unknown_siblings(self, trial: Known) -> list[dict[str, Scalar]]:
-        """Assignments of compressions of this training that nobody has tried, one a candidate."""
-        space, shape = self.study.space, load(self.study.task).input_shape
-        rng = np.random.default_rng(trial.number)
-        found: dict[str, dict[str, Scalar]] = {}
-        for each in space.siblings(space.encode(trial.candidate), SIBLINGS, rng):
-            found.setdefault(keys_of(space.decode(each, shape), self.study).key, each)
-        return [each for key, each in found.items() if key not in self.first]
-
-    def _release(self, trial: Known) -> None:
-        """A child that needs its parent's checkpoint no longer, or holds it by training itself."""
-        self._let_go(trial.number, trial.keys.train_key)
-
-    def _let_go(self, number: int, train_key: str) -> None:
-        if number in self.reserved:
-            self.reserved.discard(number)
-            self.files.training[train_key] -= 1
+                self.children.let_go(number, trial.keys.train_key)
 
     def _record(self, trial: Known, evaluation: Evaluation, front: Front | None = None) -> None:
         self.store.record(evaluation, trial.keys, front)

@@ -1,0 +1,68 @@
+"""Fan-out: other compressions of a candidate that is done, from its trained weights."""
+
+from collections.abc import Collection
+
+import numpy as np
+
+from objectives.tasks import load
+from search.files import Files
+from search.keys import keys_of
+from search.state import Known
+from search.store.optuna_study import OptunaStudy
+from search.strategy.fanout import chosen
+from search.study import StudySpec
+from spaces.choice import Scalar
+
+SIBLINGS = 64
+"""Compressions of one training that a fan-out chooses from."""
+
+
+class Children:
+    """Trials that no sampler proposed. Their parent's checkpoint stays while they need it."""
+
+    def __init__(self, study: StudySpec, optuna: OptunaStudy, files: Files) -> None:
+        self.study, self.optuna, self.files = study, optuna, files
+        self.numbers: set[int] = set()
+        self.reserved: set[int] = set()
+        """Those that still need their parent's checkpoint."""
+
+    def of(
+        self, parent: Known, tried: Collection[str], budget: int
+    ) -> list[tuple[int, dict[str, Scalar]]]:
+        """(trial number, parameters) of new children; none of a child, or where none promises.
+
+        Args:
+            parent: a trial that is done.
+            tried: keys of the candidates that there are.
+            budget: candidates that the study may still have.
+        """
+        most = min(self.study.search.fanout, budget)
+        newest = self.files.newest.get(parent.keys.train_key)
+        whole = newest is not None and newest.epoch == self.study.epochs
+        if most < 1 or not whole or parent.number in self.numbers:
+            return []
+        siblings = self._untried(parent, tried)
+        worth = self.optuna.worth(siblings) if siblings else None
+        return [(self._made(siblings[i], parent), siblings[i]) for i in chosen(worth or (), most)]
+
+    def let_go(self, number: int, train_key: str) -> None:
+        """A child that is over, or holds the checkpoint by training itself."""
+        if number in self.reserved:
+            self.reserved.discard(number)
+            self.files.training[train_key] -= 1
+
+    def _made(self, parameters: dict[str, Scalar], parent: Known) -> int:
+        number = self.optuna.add(parameters, parent.number)
+        self.numbers.add(number)
+        self.reserved.add(number)
+        self.files.training[parent.keys.train_key] += 1
+        return number
+
+    def _untried(self, parent: Known, tried: Collection[str]) -> list[dict[str, Scalar]]:
+        """Assignments that differ in compression alone, one for each candidate."""
+        space, shape = self.study.space, load(self.study.task).input_shape
+        rng = np.random.default_rng(parent.number)
+        found: dict[str, dict[str, Scalar]] = {}
+        for each in space.siblings(space.encode(parent.candidate), SIBLINGS, rng):
+            found.setdefault(keys_of(space.decode(each, shape), self.study).key, each)
+        return [each for key, each in found.items() if key not in tried]
