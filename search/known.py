@@ -1,6 +1,7 @@
 """What a study knows without training: the answers to a sampler's questions."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from objectives.tasks import load
 from search.applying import real_inputs
 from search.pareto import Array, Scale
 from search.prices import Prices
+from search.samplers.distributions import distributions
 from search.samplers.knowledge import Parameters
 from search.state import Known
 from search.study import StudySpec
@@ -38,6 +40,10 @@ class StudyKnowledge:
         self._example = real_inputs(study, 2)
         self._recipes: dict[tuple[object, ...], str] = {}
         self._features: dict[tuple[object, ...], tuple[float, ...]] = {}
+
+    def space(self) -> Mapping[str, Any]:
+        """As it is asked of Optuna."""
+        return distributions(self.study.space.open_choices)
 
     def box(self) -> tuple[Sequence[float], Sequence[float], Sequence[bool]]:
         """The scale of the study's hypervolume."""

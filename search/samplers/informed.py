@@ -48,6 +48,7 @@ class EHVI:
             seed=seed,
             startup=self.startup,
             pool=self.pool,
+            space=known.space(),
             box=lambda: box,
             active=known.active,
             costs=known.costs if self.known_costs else None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from optuna.distributions import BaseDistribution
 
 Parameters = Mapping[str, Any]
 """Name of an open choice -> its value."""
@@ -15,6 +16,9 @@ Parameters = Mapping[str, Any]
 
 class Knowledge(Protocol):
     """A study's scale, prices and networks."""
+
+    def space(self) -> Mapping[str, BaseDistribution]:
+        """Every open choice."""
 
     def box(self) -> tuple[Sequence[float], Sequence[float], Sequence[bool]]:
         """Ideal, reference and whether the axis is logarithmic, for each objective."""
