@@ -74,7 +74,7 @@ class EHVISampler(BaseSampler):
         curves: Callable[[int], Curve] | None = None,
         curve_of: int = 0,
         features: Callable[[Several], Array] | None = None,
-        features_at_once: int = 32,
+        features_at_once: int = 16,
         pool: int = 1000,
         log_losses: bool = True,
     ) -> None:
