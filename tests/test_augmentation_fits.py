@@ -61,7 +61,7 @@ STUDY = """\
 name: fits
 task: TASK
 space:
-  architecture: convnet
+  architecture: FAMILY
   augmentation:
     FIELDS
 objectives: [accuracy]
@@ -70,7 +70,9 @@ objectives: [accuracy]
 
 def read(folder: Path, task: str, fields: str) -> None:
     file = folder / "study.yaml"
-    file.write_text(STUDY.replace("TASK", task).replace("FIELDS", fields))
+    family = "text" if "Words" in task else "convnet"
+    study = STUDY.replace("FAMILY", family).replace("TASK", task).replace("FIELDS", fields)
+    file.write_text(study)
     read_study(file)
 
 
