@@ -85,11 +85,11 @@ class Model:
     def worth(self, candidates: Several, *, rough: bool) -> Array:
         """(n,) expected growth of the hypervolume by each candidate.
 
-        `rough`: by features guessed from the choices.
+        `rough`: by features and costs guessed from the choices.
         """
         described = (self.describer.rough if rough else self.describer.exact)(candidates)
         certain = np.full((len(candidates), self.losses.shape[1]), np.nan)
-        if self.known is not None:
+        if self.known is not None and not rough:
             certain = self.known(candidates)
         beliefs = []
         for m, process in enumerate(self.processes):
