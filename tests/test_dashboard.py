@@ -161,7 +161,7 @@ def test_objectives_have_their_names_and_directions(seen: Seen) -> None:
 
 
 def test_trials_have_our_states_values_and_reasons(seen: Seen) -> None:
-    states = {"done": "Complete", "infeasible": "Pruned", "stopped": "Pruned"}
+    states = dict.fromkeys(("infeasible", "hopeless", "stopped"), "Pruned") | {"done": "Complete"}
     found = ledger.by_trial(seen.folder / "small.db")
     origin = ledger.origins(seen.folder / "small.db")
     for trial in seen.study()["trials"]:

@@ -46,7 +46,7 @@ def test_share_is_exact_whatever_the_weights(columns: int, rows: int, share: flo
     network = nn.Sequential(nn.Linear(columns, rows))
     with torch.no_grad():
         network[0].weight.fill_(1.0)  # ties
-    wanted = int(share * columns * rows)
+    wanted = int(share * (columns * rows))
     step = Sparsify(pattern="unstructured", share=share)
     if wanted:
         step.apply(network, torch.zeros(2, columns))
