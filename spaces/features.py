@@ -88,7 +88,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
+        result = _result(func, args, kwargs or {})
         read = [self.node_of[id(t)] for t in _tensors([args, kwargs]) if id(t) in self.node_of]
         if read:
             node = _node(
@@ -101,13 +101,75 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         return result
 
 
+@dataclass(frozen=True)
+class _Like:
+    """All that there is of a tensor without data."""
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class _Other:
+    """What is no tensor; 1, 1.0 and True are different."""
+
+    kind: type
+    value: Any
+
+
+MOST_RESULTS = 10_000
+_RESULTS: dict[Any, Any] = {}
+"""Operation, shapes and numbers that go in -> shapes that come out."""
+
+
+def _result(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What an operation returns; where it met these shapes before, without computing them again.
+
+    torch derives many shapes in Python, and the networks of a space repeat each other's.
+    """
+    if func._schema.is_mutable:
+        return func(*args, **kwargs)
+    try:
+        key = (func, _frozen(args), _frozen(tuple(kwargs.items())))
+        if key not in _RESULTS:
+            if len(_RESULTS) >= MOST_RESULTS:
+                _RESULTS.clear()
+            _RESULTS[key] = _frozen(func(*args, **kwargs))
+        return _thawed(_RESULTS[key])
+    except TypeError:  # a tensor with data, something without a hash
+        return func(*args, **kwargs)
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        if value.device.type != "meta":
+            raise TypeError("its values may matter")
+        return _Like(tuple(value.shape), value.stride(), value.dtype)
+    if isinstance(value, (tuple, list)):
+        return tuple(_frozen(item) for item in value)
+    return _Other(type(value), value)
+
+
+def _thawed(value: Any) -> Any:
+    if isinstance(value, _Like):
+        return torch.empty_strided(value.size, value.stride, dtype=value.dtype, device="meta")
+    if isinstance(value, tuple):
+        return tuple(_thawed(item) for item in value)
+    return value.value
+
+
 def features(network: nn.Module, example: Tensor) -> tuple[float, ...]:
     """The numbers of `NAMES`, for inputs like `example` (batch, ...), of which no value is read.
+
+    A network that is on `meta` is put into evaluation mode, any other is left as it is.
 
     Raises:
         Exception: whatever the network raises on tensors without data.
     """
-    shadow = copy.deepcopy(network).to("meta").eval()
+    tensors = [*network.parameters(), *network.buffers()]
+    bare = all(tensor.device.type == "meta" for tensor in tensors)
+    shadow = (network if bare else copy.deepcopy(network).to("meta")).eval()
     inputs = torch.empty_like(example[:1], device="meta")
     recorder = _Recorder([inputs])
     with torch.no_grad(), torch.device("meta"), recorder:

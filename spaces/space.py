@@ -93,7 +93,7 @@ class Space:
         """Values of the choices whose conditions hold, fixed ones included, in order."""
         values: dict[str, Scalar] = {}
         for choice in self.choices:
-            if choice.active(values):
+            if not choice.when or choice.active(values):
                 domain = choice.domain
                 values[choice.name] = (
                     domain.value if isinstance(domain, Fixed) else parameters[choice.name]

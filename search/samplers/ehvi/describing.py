@@ -1,6 +1,7 @@
 """Candidates as descriptions: their choices, and what is known or guessed of their networks."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,18 @@ class Describer:
             np.concatenate([choices.groups, choices.num_groups + np.arange(scaled.shape[1])]),
             np.arange(first, first + scaled.shape[1]),
         )
+
+
+def remembered(
+    active: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    """The same function; a proposal asks it several times of each of its candidates."""
+
+    @lru_cache(maxsize=10_000)
+    def of_items(items: tuple[tuple[str, Any], ...]) -> Mapping[str, Any]:
+        return active(dict(items))
+
+    return lambda parameters: of_items(tuple(parameters.items()))
 
 
 def _column(statistic: Callable[..., Any], raw: Array) -> Array:

@@ -66,7 +66,9 @@ def positions(distribution: BaseDistribution) -> Any:
     """
     if isinstance(distribution, CategoricalDistribution):
         ordered = _ordered(distribution)
-        return ordered and (lambda value: ordered.index(value) / max(len(ordered) - 1, 1))
+        if ordered is None:
+            return None
+        return {value: place / max(len(ordered) - 1, 1) for place, value in enumerate(ordered)}.get
     assert isinstance(distribution, (IntDistribution, FloatDistribution))
     low, high, log = distribution.low, distribution.high, distribution.log
     if high <= low:
@@ -86,21 +88,23 @@ def _ordered(distribution: CategoricalDistribution) -> list[float] | None:
     return sorted(numbers) if whole else None
 
 
-def draw(distribution: BaseDistribution, rng: np.random.Generator) -> Any:
-    """A value at random, uniform on the scale of `positions`."""
+def draw(distribution: BaseDistribution, num: int, rng: np.random.Generator) -> list[Any]:
+    """Values at random, uniform on the scale of `positions`."""
     if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[int(rng.integers(len(distribution.choices)))]
+        choices = distribution.choices
+        return [choices[place] for place in rng.integers(len(choices), size=num)]
     assert isinstance(distribution, (IntDistribution, FloatDistribution))
     low, high, step = distribution.low, distribution.high, distribution.step
     if distribution.log:
-        value = float(np.exp(rng.uniform(np.log(low), np.log(high))))
-        value = round(value) if isinstance(distribution, IntDistribution) else value
-        return min(max(value, low), high)
-    if step is None:
-        return float(rng.uniform(low, high))
-    count = int((high - low) / step + 1e-9) + 1
-    value = min(low + int(rng.integers(count)) * step, high)
-    return int(value) if isinstance(distribution, IntDistribution) else float(value)
+        drawn = np.exp(rng.uniform(np.log(low), np.log(high), num))
+    elif step is None:
+        drawn = rng.uniform(low, high, num)
+    else:
+        count = int((high - low) / step + 1e-9) + 1
+        drawn = low + rng.integers(count, size=num) * step
+    if isinstance(distribution, IntDistribution):
+        drawn = np.rint(drawn).astype(int)
+    return list(np.clip(drawn, low, high).tolist())
 
 
 def nudge(distribution: BaseDistribution, value: Any, rng: np.random.Generator) -> Any:

@@ -14,7 +14,8 @@ Parameters = dict[str, Any]
 
 def random_ones(space: Space, num: int, rng: np.random.Generator) -> list[Parameters]:
     """Every choice uniform, and independent of the others."""
-    return [{name: draw(kind, rng) for name, kind in space.items()} for _ in range(num)]
+    columns = [draw(kind, num, rng) for kind in space.values()]
+    return [dict(zip(space, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def neighbours(

@@ -13,7 +13,7 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.samplers.ehvi.box import Box, default_box
-from search.samplers.ehvi.describing import Describer, Several
+from search.samplers.ehvi.describing import Describer, Several, remembered
 from search.samplers.ehvi.encoding import Encoding
 from search.samplers.ehvi.model import Curves, Model
 from search.samplers.ehvi.pool import Parameters, Space, neighbours, random_ones, recombined
@@ -105,7 +105,7 @@ class EHVISampler(BaseSampler):
         self._box = box
         self._space = dict(space) if space is not None else None
         self._shared = IntersectionSearchSpace()
-        self._active = active
+        self._active = remembered(active)
         self._costs = costs
         self._priced = tuple(priced)
         self._curves, self._curve_of = curves, curve_of
@@ -263,7 +263,7 @@ class EHVISampler(BaseSampler):
         return [candidate for name, candidate in named.items() if name not in seen]
 
     def _name(self, parameters: Mapping[str, Any]) -> Any:
-        return tuple(sorted((k, str(v)) for k, v in self._active(parameters).items()))
+        return tuple(self._active(parameters).items())
 
     def _values(self, past: Past) -> Array:
         """(n, m) of what is over; of those that were stopped, what is known of their costs."""
