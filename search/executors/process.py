@@ -4,12 +4,12 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass as plain_dataclass
-from functools import partial
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from queue import SimpleQueue
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 from search.evaluation import Evaluation, Job
 from search.executors.early import start_fork_server
 from search.executors.executor import Ask, Evaluate, Run, Tell
+from search.executors.pace import Pace
 
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
@@ -57,41 +58,109 @@ class Process:
     @contextmanager
     def start(self, evaluate: Evaluate) -> Iterator[Run]:
         """Workers start on their first job and stay warm until the context ends."""
-        context = multiprocessing.get_context("forkserver")
         start_fork_server()
+        jobs: _Jobs = SimpleQueue()
+        results: _Results = SimpleQueue()
         # a daemon may have no children; all of them end with the driver as it is
-        start = partial(_start_worker, context, evaluate, daemon=self.num_devices == 1)
-        workers = [start() for _ in range(self.num_workers)]
+        daemon = self.num_devices == 1
+        workers = [_Worker(evaluate, jobs, results, daemon) for _ in range(self.num_workers)]
 
         def run(ask: Ask, tell: Tell) -> None:
-            _drive(workers, ask, tell, start)
+            _drive(jobs, results, ask, tell, Pace(self.num_workers))
 
         try:
             yield run
         finally:
             for worker in workers:
+                worker.stopping = True
+                jobs.put(None)
+            for worker in workers:
                 worker.stop()
 
 
-@plain_dataclass
+_Jobs = SimpleQueue[Job | None]
+_Results = SimpleQueue[tuple[Job, Evaluation | BaseException, float]]
+"""A job, what came of it, and the seconds that it took."""
+
+
+def _drive(jobs: _Jobs, results: _Results, ask: Ask, tell: Tell, pace: Pace) -> None:
+    """Ask and tell by turns: what came back is told first, and some jobs are asked for ahead.
+
+    Workers take jobs from the queue themselves: none of them waits for a proposal, which may take
+    a sampler longer than a job takes.
+    """
+    in_flight = 0
+    while True:
+        began = time.perf_counter()
+        while results.empty() and in_flight < pace.most and (job := ask()) is not None:
+            jobs.put(job)
+            in_flight += 1
+        if not in_flight:
+            return
+        asked = time.perf_counter()
+        job, result, job_s = results.get()
+        told = time.perf_counter()
+        in_flight -= 1
+        if isinstance(result, BaseException):
+            raise result
+        tell(job, result)
+        pace.note(turn_s=time.perf_counter() - told + asked - began, job_s=job_s)
+
+
 class _Worker:
-    process: ForkServerProcess
-    pipe: Connection
-    job: Job | None = None
+    """A process that does jobs, and a thread of the driver that hands them to it."""
+
+    def __init__(self, evaluate: Evaluate, jobs: _Jobs, results: _Results, daemon: bool) -> None:
+        self.evaluate, self.daemon = evaluate, daemon
+        self.jobs, self.results = jobs, results
+        self.stopping = False
+        self.process, self.pipe = self._started()
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
 
     def stop(self) -> None:
+        """End both, whatever they are at."""
+        while self.thread.is_alive():
+            with suppress(ValueError):  # its thread has just closed a dead one
+                self.process.kill()
+            self.thread.join(timeout=0.1)
         self.pipe.close()
         self.process.kill()
         self.process.join()
         self.process.close()
 
+    def _started(self) -> tuple[ForkServerProcess, Connection]:
+        context = multiprocessing.get_context("forkserver")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs, self.evaluate), daemon=self.daemon)
+        process.start()
+        theirs.close()
+        return process, ours
 
-def _start_worker(context: ForkServerContext, evaluate: Evaluate, *, daemon: bool) -> _Worker:
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, evaluate), daemon=daemon)
-    process.start()
-    theirs.close()
-    return _Worker(process, ours)
+    def _serve(self) -> None:
+        while not self.stopping and (job := self.jobs.get()) is not None:
+            start = time.perf_counter()
+            try:
+                result: Evaluation | BaseException = self._done(job)
+            except BaseException as error:  # of ours; the driver raises it
+                result = error
+            self.results.put((job, result, time.perf_counter() - start))
+
+    def _done(self, job: Job) -> Evaluation:
+        """What the process makes of a job; a new process is started in place of one that died."""
+        try:
+            self.pipe.send(job)
+            evaluation: Evaluation = self.pipe.recv()
+            return evaluation
+        except (EOFError, OSError):
+            dead, pipe = self.process, self.pipe
+            dead.join()
+            evaluation = lost(job, _cause(dead.exitcode))
+            if not self.stopping:
+                self.process, self.pipe = self._started()
+                pipe.close()
+                dead.close()
+            return evaluation
 
 
 def _work(pipe: Connection, evaluate: Evaluate) -> None:
@@ -112,43 +181,6 @@ def _die_with_driver() -> None:
     assert driver is not None
     driver.join()
     os._exit(1)
-
-
-def _drive(workers: list[_Worker], ask: Ask, tell: Tell, renew: Callable[[], _Worker]) -> None:
-    """Give idle workers jobs, tell what comes back, replace the dead.
-
-    While all are busy, one job is asked for ahead: a proposal takes a sampler longer than a worker
-    should wait.
-    """
-    ahead: Job | None = None
-    while True:
-        for worker in workers:
-            if worker.job is None and (job := ahead or ask()) is not None:
-                worker.job, ahead = job, None
-                with suppress(OSError):  # a dead worker shows at its pipe below
-                    worker.pipe.send(job)
-        busy = {worker.pipe: index for index, worker in enumerate(workers) if worker.job}
-        if not busy:
-            return
-        if ahead is None and not wait(list(busy), timeout=0):
-            ahead = ask()
-        for pipe in wait(list(busy)):
-            index = busy[pipe]  # type: ignore[index]  # wait returns what it was given
-            _answer(workers, index, tell, renew)
-
-
-def _answer(workers: list[_Worker], index: int, tell: Tell, renew: Callable[[], _Worker]) -> None:
-    worker, job = workers[index], workers[index].job
-    assert job is not None
-    worker.job = None
-    try:
-        evaluation = worker.pipe.recv()
-    except (EOFError, OSError):
-        worker.process.join()
-        evaluation = lost(job, _cause(worker.process.exitcode))
-        worker.stop()
-        workers[index] = renew()
-    tell(job, evaluation)
 
 
 def _cause(exitcode: int | None) -> str:
