@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
+from threadpoolctl import threadpool_limits
 
 from benchmarks.conditions import keep, spread
 from objectives.tasks import load
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    threadpool_limits(1)
     optuna.logging.disable_default_handler()
     found = {}
     for results in RESULTS:

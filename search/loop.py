@@ -8,9 +8,11 @@ can be told again.
 import dataclasses
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from objectives.device import MACHINE, Turnstile
 from objectives.tasks import load
@@ -62,6 +64,7 @@ class Loop:
         self.on_change = on_change
         self.files = Files(store, Folder(study.artifacts), study.epochs)
         self.turnstile = Turnstile(MACHINE)
+        self.libraries = ThreadpoolController()
         self.state = State()
         self.ready: deque[Job] = deque()
         self.trials: dict[int, Known] = {}
@@ -119,9 +122,15 @@ class Loop:
     # --- one candidate's way ---
 
     def _propose(self) -> None:
-        with self.turnstile.computing():
+        with self._thinking():
             number, parameters = self.optuna.ask()
         self._admit(number, parameters)
+
+    @contextmanager
+    def _thinking(self) -> Iterator[None]:
+        """The driver computes beside its workers: on one core, and not while a target is timed."""
+        with self.turnstile.computing(), self.libraries.limit(limits=1, user_api="blas"):
+            yield
 
     def _admit(self, number: int, parameters: dict[str, Scalar]) -> None:
         """A proposal becomes a candidate in flight, or is answered from what is known."""
@@ -180,7 +189,7 @@ class Loop:
         if known or trial.keys.train_key in self.files.newest:
             return None
         trial.evaluations.append(evaluation)
-        with self.turnstile.computing():
+        with self._thinking():
             reason = self.outlook.hopeless(trial, self.trials, self.state.front)
         trial.evaluations.pop()
         return reason
@@ -279,7 +288,7 @@ class Loop:
     def _fan_out(self, trial: Known) -> None:
         """Propose other compressions of a candidate that is done, if they promise anything."""
         budget = self.study.search.trials - self.state.trials
-        with self.turnstile.computing():
+        with self._thinking():
             children = self.children.of(trial, self.first, budget)
         for number, parameters in children:
             self.state.children += 1

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class Space:
         """Every group, in the order in which choices are decided."""
         return (*self.families, self.training, self.augmentation, *self.compression)
 
-    @property
+    @cached_property
     def choices(self) -> tuple[Choice, ...]:
         """Every choice, also those with a fixed value."""
         names = tuple(group.part.name for group in self.families)

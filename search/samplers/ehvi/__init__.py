@@ -1,6 +1,6 @@
 """Expected hypervolume improvement where costs are known: an Optuna sampler, usable alone.
 
-Imports optuna, numpy and scipy, nothing of the rest of this repository.
+Imports optuna, numpy, scipy and moocore, nothing of the rest of this repository.
 """
 
 from search.samplers.ehvi.box import Box

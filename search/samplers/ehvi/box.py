@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import moocore
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,11 +38,9 @@ class Box:
 
 def best(losses: Array) -> NDArray[np.bool_]:
     """(n,) whether no other point is nowhere worse and somewhere better."""
-    kept = np.ones(len(losses), dtype=bool)
-    for row, point in enumerate(losses):
-        if kept[row]:
-            kept &= ~((point <= losses).all(axis=1) & (point < losses).any(axis=1))
-    return kept
+    if not len(losses):
+        return np.zeros(0, dtype=bool)
+    return np.asarray(moocore.is_nondominated(losses, keep_weakly=True), dtype=bool)
 
 
 def default_box(values: Array, maximize: Sequence[bool]) -> Box:

@@ -4,46 +4,59 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Ranks = NDArray[np.int64]
 
 
-def free_boxes(front: Array, reference: Array) -> tuple[Array, Array]:
+def free_boxes(front: Array, reference: Array, floor: float = -np.inf) -> tuple[Array, Array]:
     """Lower and upper corners (k, m) of boxes that fill what is better than `reference`.
 
     A volume dominated by a point (m,) but by no point of `front` (n, m) is the sum of its parts
-    in the boxes. Losses are minimised; lower corners may be -inf. Points beyond the reference
-    dominate nothing of it and are left out.
+    in the boxes. Losses are minimised. Points beyond the reference dominate nothing of it and are
+    left out; the region ends at `floor` in every loss.
 
-    Method: sweep along the last loss; between two points that region has the same cross-section,
-    cut up in the same way with one loss less, and a part that does not change from one slab to
-    the next stays one box. That gives n + 1 boxes for two losses and at most 2 n + 1 for three
-    (Lacour, Klamroth and Fonseca 2017, doi:10.1016/j.cor.2016.06.017, count the same).
+    Method: one box for each local upper bound of the region, kept while points come in, each bound
+    with the points that define its sides (Klamroth, Lacour and Vanderpooten 2015,
+    doi:10.1016/j.ejor.2015.03.031; Lacour, Klamroth and Fonseca 2017,
+    doi:10.1016/j.cor.2016.06.017). That gives n + 1 boxes for two losses and at most 2 n + 1 for
+    three. Both ask that no two points agree in a loss; so ranks are cut, ties broken by order, and
+    boxes that are flat by the losses are left out.
     """
-    inside = front[(front < reference).all(axis=1)]
-    boxes = _cut(inside[np.argsort(inside[:, -1], kind="stable")], reference)
-    lower = np.array([low for low, _ in boxes], dtype=np.float64).reshape(-1, len(reference))
-    upper = np.array([high for _, high in boxes], dtype=np.float64).reshape(-1, len(reference))
-    return lower, upper
+    inside = np.maximum(front[(front < reference).all(axis=1)], floor)
+    order = np.argsort(inside, axis=0, kind="stable")
+    ranks = np.argsort(order, axis=0, kind="stable")
+    low, high = _cut(ranks)
+    lower, upper = np.empty(low.shape), np.empty(high.shape)
+    for m in range(len(reference)):
+        levels = np.array([*inside[order[:, m], m], reference[m], floor])
+        lower[:, m], upper[:, m] = levels[low[:, m]], levels[high[:, m]]
+    real = (lower < upper).all(axis=1)
+    return lower[real], upper[real]
 
 
-Corner = tuple[float, ...]
+def _cut(points: Ranks) -> tuple[Ranks, Ranks]:
+    """Corners of boxes below (n, ..., n) that no point, a permutation in each loss, dominates.
 
-
-def _cut(points: Array, reference: Array) -> list[tuple[Corner, Corner]]:
-    """Boxes below `reference`, of points in ascending order of the last loss."""
-    if len(reference) == 1:
-        return [((-np.inf,), (float(min(points[:, 0], default=reference[0])),))]
-    heights = [-np.inf, *np.unique(points[:, -1]).tolist(), float(reference[-1])]
-    done: list[tuple[Corner, Corner]] = []
-    open_since: dict[tuple[Corner, Corner], float] = {}
-    for height in heights[:-1]:
-        below = points[points[:, -1] <= height][:, :-1]
-        section = set(_cut(below[np.argsort(below[:, -1], kind="stable")], reference[:-1]))
-        for box in [box for box in open_since if box not in section]:
-            done.append(_raised(box, open_since.pop(box), height))
-        for box in section - open_since.keys():
-            open_since[box] = height
-    return done + [_raised(box, since, heights[-1]) for box, since in open_since.items()]
-
-
-def _raised(box: tuple[Corner, Corner], low: float, high: float) -> tuple[Corner, Corner]:
-    return (*box[0], low), (*box[1], high)
+    -1 stands for no bound.
+    """
+    num, losses = points.shape
+    bounds = np.full((1, losses), num)
+    sides = np.full((1, losses, losses), -1)
+    """(k, m, m) of each bound the points whose m-th loss is the bound's."""
+    sides[0, range(losses), range(losses)] = num
+    for point in points:
+        split = (point < bounds).all(axis=1)
+        kept, kept_sides = [bounds[~split]], [sides[~split]]
+        before, before_sides = bounds[split], sides[split]
+        for m in range(losses):
+            others = np.delete(before_sides[:, :, m], m, axis=1).max(axis=1, initial=-1)
+            some = point[m] > others
+            after, after_sides = before[some], before_sides[some]
+            after[:, m] = point[m]
+            after_sides[:, m] = point
+            kept.append(after)
+            kept_sides.append(after_sides)
+        bounds, sides = np.concatenate(kept), np.concatenate(kept_sides)
+    lower = np.full_like(bounds, -1)
+    for m in range(1, losses):
+        lower[:, m] = sides[:, :m, m].max(axis=1)
+    return lower, bounds

@@ -6,8 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from search.samplers.ehvi.boxes import free_boxes
-
 Array = NDArray[np.float64]
 CHUNK = 2**21
 """Numbers of the largest intermediate array, so that memory stays flat."""
@@ -37,20 +35,16 @@ class Belief:
         return _log_gaussian(np.maximum(levels + self.shift, 0.0), mean, std)
 
 
-def expected_improvement(
-    beliefs: list[Belief], front: Array, reference: Array, *, floor: float = -np.inf
-) -> Array:
-    """(n,) expected growth of the hypervolume of `front` (f, m), measured to `reference` (m,).
+def expected_improvement(beliefs: list[Belief], lower: Array, upper: Array) -> Array:
+    """(n,) expected growth of the hypervolume of a front by each of n candidates.
 
-    The growth by a point y is the sum over the free boxes [l, u] of prod_m ((u_m - y_m)+ -
-    (l_m - y_m)+); with independent losses its expectation is the same product of expectations
-    (Emmerich et al. 2006 and Yang et al. 2019, doi:10.1007/s10898-019-00798-7, for Gaussians; a
-    known loss is one without spread). `floor`: loss below which nothing is gained.
+    The growth by a point y is the sum over the front's free boxes [l, u] (k, m), see `free_boxes`,
+    of prod_m ((u_m - y_m)+ - (l_m - y_m)+); with independent losses its expectation is the same
+    product of expectations (Emmerich et al. 2006 and Yang et al. 2019,
+    doi:10.1007/s10898-019-00798-7, for Gaussians; a known loss is one without spread).
     """
-    lower, upper = free_boxes(np.maximum(front, floor), reference)
-    lower = np.maximum(lower, floor)
     num = len(beliefs[0].mean)
-    step = max(1, CHUNK // len(lower))
+    step = max(1, CHUNK // max(1, len(lower)))
     total = np.empty(num)
     for start in range(0, num, step):
         part = slice(start, start + step)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.samplers.ehvi.box import best
+from search.samplers.ehvi.boxes import free_boxes
 from search.samplers.ehvi.describing import Describer, Several
 from search.samplers.ehvi.improvement import Belief, expected_improvement
 from search.samplers.ehvi.process import Array, Description, Process
@@ -55,7 +56,7 @@ class Model:
             floor: loss below which nothing is gained.
         """
         self.describer, self.losses, self.curves = describer, losses, curves
-        self.known, self.floor = known, floor
+        self.known = known
         everyone = describer.known()
         ahead = np.arange(len(losses), len(everyone.columns))
         pending = np.full((len(ahead), losses.shape[1]), np.nan)
@@ -73,7 +74,8 @@ class Model:
                 made = made.believing(waiting, mean)
             self.processes.append(made)
         points = np.concatenate([losses[~np.isnan(losses).any(axis=1)], pending])
-        self.front = np.unique(points[best(points)], axis=0)
+        front = np.unique(points[best(points)], axis=0)
+        self.free = free_boxes(front, np.ones(losses.shape[1]), floor)
 
     def parents(self) -> list[int]:
         """Rows of what is done and not beaten, the newest first."""
@@ -100,8 +102,7 @@ class Model:
             told = self._to_target(np.where(sure, certain[:, m], 1.0), m)
             std = np.where(sure, 0.0, std)
             beliefs.append(Belief(np.where(sure, told, mean), std, self.shifts[m]))
-        reference = np.ones(self.losses.shape[1])
-        return expected_improvement(beliefs, self.front, reference, floor=self.floor)
+        return expected_improvement(beliefs, *self.free)
 
     def _curved(self, m: int) -> Curves | None:
         return self.curves if self.curves is not None and self.curves.objective == m else None
