@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 warnings.filterwarnings("ignore")
 torch.set_num_threads(1)
-EPOCHS, LIMIT_MS = 18, 0.1
+EPOCHS, LIMIT_MS = 90, 0.1
 ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "hardswish": nn.Hardswish}
 
 pictures, labels = load_digits(return_X_y=True)

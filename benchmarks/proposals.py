@@ -37,7 +37,6 @@ def main() -> None:
     parser.add_argument("--to", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    threadpool_limits(1)
     optuna.logging.disable_default_handler()
     found = {}
     for results in RESULTS:
@@ -73,6 +72,7 @@ def measured(file: str, results: int) -> dict[str, Any]:
             optuna.trial.create_trial(values=values, params=parameters, distributions=space)
         )
     asked.sampler = sampler
+    threadpool_limits(1)  # of the libraries that the sampler has loaded
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     asked.ask(space)  # the first one tells the networks' features of all that was tried
     single = [_seconds(lambda: asked.ask(space)) for _ in range(SINGLE)]
