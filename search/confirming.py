@@ -11,7 +11,7 @@ import numpy as np
 from objectives.training.settings import BEST_TEACHER
 from objectives.units import format_quantity
 from search.errors import RunFailedError
-from search.evaluation import Confirm, Evaluation, Job
+from search.evaluation import Confirm, Evaluation, Job, worked_s
 from search.members import best, score_of
 from search.pareto import losses, non_dominated
 from search.store.store import Store
@@ -50,7 +50,7 @@ class Confirmer:
     def tell(self, job: Job, evaluation: Evaluation) -> None:
         """Keep a result; one whose worker died is tried once more."""
         assert isinstance(job, Confirm), job
-        self.busy_s += sum(s for stage, s in evaluation.seconds.items() if stage != "wait")
+        self.busy_s += worked_s(evaluation.seconds)
         place = (job.trial, job.seed)
         if evaluation.status == "away":
             raise RunFailedError(f"{evaluation.reason}; the same command goes on from here")

@@ -89,6 +89,11 @@ class Artifact:
     num_bytes: int
 
 
+def worked_s(seconds: Mapping[str, float]) -> float:
+    """Seconds of work: without waiting, and without what an earlier study spent."""
+    return sum(s for stage, s in seconds.items() if stage not in ("wait", "earlier"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """What is known of a candidate at a rung."""

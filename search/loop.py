@@ -8,8 +8,9 @@ can be told again.
 import dataclasses
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -21,7 +22,7 @@ from objectives.units import parse_quantity
 from search.artifacts import Folder
 from search.children import Children
 from search.errors import RunFailedError
-from search.evaluation import Artifact, Evaluation, Job, Price, Status, Train
+from search.evaluation import Artifact, Evaluation, Job, Price, Status, Train, worked_s
 from search.files import Files
 from search.keys import keys_of
 from search.known import StudyKnowledge
@@ -35,6 +36,7 @@ from search.strategy.gate import broken_limit, violations
 from search.strategy.outlook import Outlook
 from search.strategy.rungs import Rung
 from search.study import StudySpec
+from search.warm import Earlier
 from spaces.candidate import Candidate
 from spaces.choice import Scalar
 
@@ -55,7 +57,9 @@ class Loop:
         prices: Prices,
         scale: Scale,
         on_change: Callable[[State], None],
+        earlier: Mapping[str, Earlier] = MappingProxyType({}),
     ) -> None:
+        """`earlier`: candidate key -> what an earlier study knows of it."""
         self.study = study
         self.store = store
         self.optuna = optuna
@@ -77,6 +81,7 @@ class Loop:
         self.followers: dict[int, list[int]] = {}
         """Trial in flight -> repeats that wait for its result."""
         self.retried: set[tuple[int, int]] = set()
+        self.earlier = earlier
         self.children = Children(study, optuna, self.files)
         self.rungs: defaultdict[int, Rung] = defaultdict(lambda: Rung(len(study.objectives)))
         """Epochs -> everyone who was scored there."""
@@ -89,15 +94,19 @@ class Loop:
             study.search.sampler, seed=study.seed, trials=study.search.trials, known=self.known
         )
         self._resume()
+        self.to_take_over = deque(e for key, e in earlier.items() if key not in self.first)
 
     # --- what an executor calls ---
 
     def ask(self) -> Job | None:
         """The next job, or None while there is nothing to do."""
         while not self.ready:
-            if self._enough():
+            if self.to_take_over:
+                self._take_over(self.to_take_over.popleft())
+            elif self._enough():
                 return None
-            self._propose()
+            else:
+                self._propose()
         return self.ready.popleft()
 
     def tell(self, job: Job, evaluation: Evaluation) -> None:
@@ -106,7 +115,7 @@ class Loop:
         trial = self.trials[job.trial]
         if isinstance(job, Train):
             self.files.training[trial.keys.train_key] -= 1
-        self.state.busy_s += sum(s for stage, s in evaluation.seconds.items() if stage != "wait")
+        self.state.busy_s += worked_s(evaluation.seconds)
         if evaluation.status == "away":
             raise RunFailedError(f"{evaluation.reason}; the same command goes on from here")
         if evaluation.status == "lost":
@@ -126,6 +135,11 @@ class Loop:
             number, parameters = self.optuna.ask()
         self._admit(number, parameters)
 
+    def _take_over(self, earlier: Earlier) -> None:
+        """A candidate that an earlier study has trained becomes one of ours."""
+        number = self.optuna.add(earlier.parameters, parent=None)
+        self._admit(number, dict(earlier.parameters))
+
     @contextmanager
     def _thinking(self) -> Iterator[None]:
         """The driver computes beside its workers: on one core, and not while a target is timed."""
@@ -144,6 +158,7 @@ class Loop:
             return
         self.repeats_in_a_row = 0
         self.state.trials += 1
+        self.state.known += keys.key in self.earlier
         trial = self._known(number, candidate, keys)
         self._start(trial)
 
@@ -186,7 +201,7 @@ class Loop:
     def _hopeless(self, trial: Known, evaluation: Evaluation) -> str | None:
         """Why a priced candidate cannot reach the front; not asked of what is trained already."""
         known = (trial.keys.train_key, trial.deploy_key) in self.twins
-        if known or trial.keys.train_key in self.files.newest:
+        if known or trial.keys.key in self.earlier or trial.keys.train_key in self.files.newest:
             return None
         trial.evaluations.append(evaluation)
         with self._thinking():
@@ -202,6 +217,7 @@ class Loop:
             return
         self.store.mark_repeat(trial.number, twin)
         self.state.trials -= 1
+        self.state.known -= trial.keys.key in self.earlier
         self.first[trial.keys.key] = twin
         self.children.let_go(trial.number, trial.keys.train_key)
         del self.trials[trial.number]
@@ -215,6 +231,10 @@ class Loop:
         newest = self.files.newest.get(trial.keys.train_key)
         epoch = newest.epoch if newest else 0
         until = next(r for r in self.study.search.rungs if r > done and r >= epoch)
+        told = self._told_earlier(trial, until)
+        if told is not None:
+            self._scored(trial, told)
+            return
         self.files.training[trial.keys.train_key] += 1
         self.children.let_go(trial.number, trial.keys.train_key)
         # ahead of new proposals: what is begun is brought to an end first
@@ -227,6 +247,26 @@ class Loop:
                 taught_by=self._teacher(trial),
             )
         )
+
+    def _told_earlier(self, trial: Known, rung: int) -> Evaluation | None:
+        """What an earlier study knows of a candidate at a rung.
+
+        One that would join the front has to have files: without them it is trained again.
+        """
+        earlier = self.earlier.get(trial.keys.key)
+        if earlier is None or rung not in earlier.scores:
+            return None
+        told = earlier.told(trial, rung, self.study.epochs)
+        if rung < self.study.epochs:
+            return told
+        trial.evaluations.append(told)
+        joins = self._new_front(trial) is not None
+        trial.evaluations.pop()
+        self.values.pop(trial.number, None)
+        if not joins:
+            return told
+        files = earlier.adopted(trial.keys.key, self.study.name, self.files.folder)
+        return None if files is None else dataclasses.replace(told, artifacts=files)
 
     def _teacher(self, trial: Known) -> Candidate | None:
         """The best member when its training began, for a candidate that learns from it."""
@@ -250,7 +290,8 @@ class Loop:
             return
         rung = self.rungs[evaluation.rung]
         go_on, rank = rung.passes(self._losses(trial, evaluation), self.study.search.reduction)
-        if go_on:
+        earlier = self.earlier.get(trial.keys.key)
+        if go_on or (earlier is not None and earlier.last > evaluation.rung):
             self._record(trial, evaluation)
             self._train(trial)
             return
@@ -287,7 +328,7 @@ class Loop:
 
     def _fan_out(self, trial: Known) -> None:
         """Propose other compressions of a candidate that is done, if they promise anything."""
-        budget = self.study.search.trials - self.state.trials
+        budget = self.study.search.trials + self.state.known - self.state.trials
         with self._thinking():
             children = self.children.of(trial, self.first, budget)
         for number, parameters in children:
@@ -426,6 +467,7 @@ class Loop:
             self._note(trial, evaluation)
         self.files.note(trial, artifacts)
         self.state.trials += 1
+        self.state.known += trial.keys.key in self.earlier
         if trial.evaluations and trial.evaluations[0].deploy_key:
             trial.deploy_key = trial.evaluations[0].deploy_key
             self.twins.setdefault((trial.keys.train_key, trial.deploy_key), trial.number)
@@ -462,7 +504,7 @@ class Loop:
             self.state.exhausted = True
         return (
             self.state.exhausted
-            or self.state.trials >= self.study.search.trials
+            or self.state.trials - self.state.known >= self.study.search.trials
             or time.monotonic() >= self.deadline
         )
 

@@ -41,12 +41,14 @@ class LiveLine:
             for s in ("infeasible", "hopeless", "stopped", "failed")
             if state.counts[s]
         ]
+        saved += [f"{state.known} known from earlier studies"] if state.known else []
         saved += [f"{state.children} from trained weights"] if state.children else []
         saved += [f"{state.repeats} repeats"] if state.repeats else []
         done_now = state.finished - (self.first or 0)
-        left = (self.total - state.finished) * elapsed_s / done_now if done_now else 0.0
+        total = self.total + state.known
+        left = (total - state.finished) * elapsed_s / done_now if done_now else 0.0
         parts = [
-            f"{state.finished}/{self.total} candidates",
+            f"{state.finished}/{total} candidates",
             f"front {len(state.front)}",
             f"hypervolume {state.hypervolume:.3f}",
             *([" + ".join(saved)] if saved else []),

@@ -201,6 +201,8 @@ def _compressed(view: "StudyView") -> str:
 
 def _spent(view: "StudyView") -> str:
     """Candidates by outcome with the seconds they took."""
+    from search.tables import known_line
+
     rows = []
     for status in ("done", "stopped", "hopeless", "infeasible", "unbuildable", "failed"):
         trials = [trial for trial in view.trials if trial.status == status]
@@ -211,14 +213,17 @@ def _spent(view: "StudyView") -> str:
         if view.num_repeats
         else ""
     )
+    known = f"<p>{html.escape(line)}.</p>" if (line := known_line(view)) else ""
     return (
         "<div class=wide><table><tr><th>outcome<th class=number>candidates<th class=number>seconds"
-        f"<th>the last reason{''.join(rows)}</table></div>{repeats}"
+        f"<th>the last reason{''.join(rows)}</table></div>{repeats}{known}"
     )
 
 
 def _spent_row(status: str, trials: "list[TrialView]") -> str:
-    seconds = sum(s for t in trials for stage, s in t.seconds.items() if stage != "wait")
+    from search.evaluation import worked_s
+
+    seconds = sum(worked_s(trial.seconds) for trial in trials)
     reason = html.escape(trials[-1].reason)
     return (
         f"<tr><td>{status}<td class=number>{len(trials)}<td class=number>{seconds:.1f}<td>{reason}"

@@ -31,7 +31,15 @@ from search.store.optuna_study import OptunaStudy
 from search.store.store import Store
 from search.store.view import StudyView, chosen_options, read_view
 from search.study import StudySpec
-from search.tables import console, failure_lines, front_table, plan_lines, verdict_table
+from search.tables import (
+    console,
+    failure_lines,
+    front_table,
+    known_line,
+    plan_lines,
+    verdict_table,
+)
+from search.warm import check_earlier, earlier_trials
 
 HEARTBEAT_S = 10.0
 PUBLISH_S = 60.0
@@ -82,6 +90,7 @@ class Session:
             stack.callback(engine.dispose)
             store = Store(engine, study.name)
             store.check_study(study.definition())
+            check_earlier(study, engine)
             prices = known_prices(study, store, prices_from)
             key = price_key(study, prices_from)
             check_conditions(study, store, key)
@@ -144,7 +153,8 @@ class Session:
             if state.front and time.monotonic() > self.publish_at:
                 self.publish()
 
-        loop = Loop(self.study, self.store, self.optuna, self.prices, self.scale, changed)
+        earlier = earlier_trials(self.study, self.store.engine)
+        loop = Loop(self.study, self.store, self.optuna, self.prices, self.scale, changed, earlier)
         self.state = loop.state
         try:
             self.run_jobs(loop.ask, loop.tell)
@@ -203,6 +213,8 @@ class Session:
         screen.print(front_table(view, view.members))
         knee, top = knee_of(view, view.members).number, best(view, view.members).number
         screen.print(f"best score: trial {top}; knee: trial {knee}", markup=False)
+        if known := known_line(view):
+            screen.print(known, markup=False)
         if self.outcome == "exhausted":
             screen.print("the space is exhausted: nothing new is proposed")
         if self.prices_from is not None and self.prices.fresh:

@@ -48,6 +48,8 @@ class State:
     """Candidates proposed, repeats not counted."""
     counts: Counter[Status] = field(default_factory=Counter)
     repeats: int = 0
+    known: int = 0
+    """Candidates that an earlier study has trained; counted in `trials`."""
     children: int = 0
     """Candidates made from weights that were trained for another."""
     front: tuple[int, ...] = ()

@@ -65,6 +65,9 @@ class SearchSettings:
     fanout: int = Field(default=2, ge=0)
     """Other compressions of a candidate that is done, from its trained weights: at most so many,
     those that promise most. They count to `trials`. 0 for none."""
+    warm_start: tuple[str, ...] = ()
+    """Earlier studies of the same database: what they trained and is possible here is not trained
+    again, and the sampler learns from it. It does not count to `trials`."""
     plan: int = Field(default=32, ge=8)
     """Random candidates priced before the start: plan, and scale of the hypervolume."""
     reference: dict[str, str | int | float] = Field(default_factory=dict)

@@ -133,5 +133,15 @@ def failure_lines(view: StudyView) -> list[str]:
     return [*lines, f"failed    {rest} more; see the report"] if rest else lines
 
 
+def known_line(view: StudyView) -> str:
+    """What earlier studies gave: candidates, and the work that was not done again; else empty."""
+    spent = [t.seconds["earlier"] for t in view.trials if "earlier" in t.seconds]
+    if not spent:
+        return ""
+    return (
+        f"{len(spent)} candidates known from earlier studies: {sum(spent):.1f} s not spent again"
+    )
+
+
 def _count(number: int) -> str:
     return f"{number:,}" if number < 10**7 else f"{number:.2e}"

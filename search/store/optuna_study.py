@@ -73,19 +73,20 @@ class OptunaStudy:
         found = self.adviser.worth(self.study, self.distributions, several)
         return None if found is None else found.tolist()
 
-    def add(self, parameters: Mapping[str, Scalar], parent: int) -> int:
-        """A trial that no sampler proposed, from `parent`'s trained weights; its number.
+    def add(self, parameters: Mapping[str, Scalar], parent: int | None) -> int:
+        """A trial that no sampler proposed; its number.
 
-        It carries the parent's generation, without which NSGA would not look at it.
+        One from `parent`'s trained weights carries the parent's generation, without which NSGA
+        would not look at it.
         """
         trials = self.study.get_trials(deepcopy=False)
-        system = trials[parent].system_attrs.items()
+        system = {} if parent is None else trials[parent].system_attrs
         added = optuna.trial.create_trial(
             state=TrialState.RUNNING,
             params=dict(parameters),
             distributions=self.distributions,
-            user_attrs={"parent": parent},
-            system_attrs={k: v for k, v in system if k.endswith(":generation")},
+            user_attrs={} if parent is None else {"parent": parent},
+            system_attrs={k: v for k, v in system.items() if k.endswith(":generation")},
         )
         trial_id = self.storage.create_new_trial(self.study._study_id, template_trial=added)
         trial = optuna.trial.Trial(self.study, trial_id)

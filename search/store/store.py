@@ -310,6 +310,20 @@ class Store:
         with self.engine.connect() as connection:
             return [Candidate.from_dict(row.data) for row in connection.execute(query)]
 
+    def objectives(self) -> list[str] | None:
+        """Names of the study's objectives; None if there is no such study."""
+        query = select(schema.studies.c.objectives).where(schema.studies.c.name == self.study)
+        with self.engine.connect() as connection:
+            stored = connection.execute(query).scalar()
+        return None if stored is None else [objective["name"] for objective in stored]
+
+    def keys(self) -> dict[int, str]:
+        """Trial -> key of its candidate."""
+        trials = schema.trials
+        query = select(trials.c.number, trials.c.candidate).where(trials.c.study == self.study)
+        with self.engine.connect() as connection:
+            return {row.number: row.candidate for row in connection.execute(query)}
+
     def num_trials(self) -> int:
         """One more than the highest trial number of the study."""
         numbers = select(func.max(schema.trials.c.number)).where(
