@@ -90,7 +90,7 @@ class Session:
             stack.callback(engine.dispose)
             store = Store(engine, study.name)
             store.check_study(study.definition())
-            check_earlier(study, engine)
+            check_earlier(study, store)
             prices = known_prices(study, store, prices_from)
             key = price_key(study, prices_from)
             check_conditions(study, store, key)
@@ -153,7 +153,7 @@ class Session:
             if state.front and time.monotonic() > self.publish_at:
                 self.publish()
 
-        earlier = earlier_trials(self.study, self.store.engine)
+        earlier = earlier_trials(self.study, self.store)
         loop = Loop(self.study, self.store, self.optuna, self.prices, self.scale, changed, earlier)
         self.state = loop.state
         try:

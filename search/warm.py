@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Engine
-
 from objectives.tasks import load
 from search.artifacts import Folder, weights_name
 from search.errors import InputError
@@ -67,14 +65,14 @@ class Earlier:
         return tuple(taken) if {file.kind for file in taken} == {"checkpoint", "weights"} else None
 
 
-def check_earlier(study: StudySpec, engine: Engine) -> None:
+def check_earlier(study: StudySpec, store: Store) -> None:
     """Whether the studies that `search.warm_start` names can tell us anything.
 
     Raises:
         InputError: there is none of a name, or it is scored by another metric.
     """
     for name in study.search.warm_start:
-        objectives = Store(engine, name).objectives()
+        objectives = store.beside(name).objectives()
         if name == study.name or objectives is None:
             what = "is this study" if name == study.name else "is not in the database"
             raise InputError(
@@ -87,7 +85,7 @@ def check_earlier(study: StudySpec, engine: Engine) -> None:
             )
 
 
-def earlier_trials(study: StudySpec, engine: Engine) -> dict[str, Earlier]:
+def earlier_trials(study: StudySpec, store: Store) -> dict[str, Earlier]:
     """Candidate key -> what is known of it, for all that this study could propose.
 
     A key says that data, epochs, seed and sources are the same; of two studies that know a
@@ -95,10 +93,9 @@ def earlier_trials(study: StudySpec, engine: Engine) -> dict[str, Earlier]:
     """
     found: dict[str, Earlier] = {}
     for name in study.search.warm_start:
-        store = Store(engine, name)
-        files = store.artifacts()
-        known = store.keys()
-        for item in store.trials():
+        theirs = store.beside(name)
+        files, known = theirs.artifacts(), theirs.keys()
+        for item in theirs.trials():
             scores = _scores(study, item.evaluations)
             if item.repeats is not None or not scores:
                 continue

@@ -29,7 +29,7 @@ FENCES = {
     "alembic": ("search.store.",),
     "plotly": ("search.analysis.figure", "search.figures", "search.page"),
     "ray": ("search.executors.ray_tune",),
-    "moocore": ("search.pareto",),
+    "moocore": ("search.pareto", "search.samplers.ehvi.box"),
     "rich": ("search.tables",),
     "ruamel": ("search.document",),
     "torchvision": (

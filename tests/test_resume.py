@@ -184,7 +184,10 @@ def test_interruption_while_everything_loads_is_one_line_too(runs: Runs) -> None
     wait_until(DATABASE.exists)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=PATIENCE_S)
-    assert (process.returncode, out) == (130, "")
+    # 130 in a shell both ways: a library that runs Python code while it loads (PyRun_String) makes
+    # CPython end by the signal, although the interruption was handled
+    assert process.returncode in (130, -signal.SIGINT)
+    assert out == ""
     assert err.startswith("paretune: interrupted")
     assert len(err.splitlines()) == 1
 

@@ -31,6 +31,10 @@ class Store:
         self._seen_candidates: set[str] = set()
         self._seen_conditions: set[str] = set()
 
+    def beside(self, study: str) -> "Store":
+        """Another study of the same database, to be read."""
+        return Store(self.engine, study)
+
     def check_study(self, definition: Mapping[str, str]) -> None:
         """Find out, without writing, whether the study of this name asks the same question.
 
