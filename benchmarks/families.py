@@ -1,4 +1,4 @@
-"""What each family finds on its task: python -m benchmarks.families [CASE ...] [--to FILE].
+"""What each family finds on its task: python -m benchmarks.families [CASE ...] [KEY=VALUE ...].
 
 Each shipped study is run as it is, in an empty folder, and one member of its front is exported:
 the one of fewest FLOPs whose validation score is at least the sanity model's and whose 95%
@@ -7,6 +7,8 @@ Told are the score of the exported *file* on the test split, which the search ne
 and latency, the minutes of the run, the sanity model's score (one run of a simple model, as the
 README of the data states it, some on easier splits), that of the same model on our splits, and
 the FLOPs of a network that one would write down by hand.
+
+`KEY=VALUE` changes the study: another attempt at it, which is kept beside those before.
 """
 
 import argparse
@@ -17,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,13 @@ CASES: dict[str, Case] = {
         family="mlp",
         options={"depth": 2, "width": 64},
     ),
+    "kin8nm": Case(
+        study="kin8nm",
+        sanity=0.090,
+        model="MLP 50 x 50",
+        family="mlp",
+        options={"depth": 2, "width": 50},
+    ),
     "spoken_digits": Case(
         study="spoken_digits",
         sanity=0.970,
@@ -132,7 +141,7 @@ CASES: dict[str, Case] = {
             options=SMALL_CNN,
             overrides=PICTURES,
         )
-        for family in ("convnet", "mobilenet", "resnet", "squeezenet")
+        for family in ("convnet", "mobilenet", "resnet", "squeezenet", "vit")
     },
 }
 
@@ -140,12 +149,15 @@ CASES: dict[str, Case] = {
 def main() -> None:
     """Run, export, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cases", nargs="*", default=list(CASES), help=", ".join(CASES))
+    parser.add_argument("words", nargs="*", metavar="CASE or KEY=VALUE", help=", ".join(CASES))
     parser.add_argument("--to", type=Path)
     options = parser.parse_args()
+    changes = tuple(word for word in options.words if "=" in word)
+    names = [word for word in options.words if "=" not in word] or list(CASES)
     rows = []
-    for name in options.cases:
-        rows.append(row := found(name, CASES[name]))
+    for name in names:
+        case = CASES[name]
+        rows.append(row := found(name, replace(case, overrides=(*case.overrides, *changes))))
         print(told(row), flush=True)
         keep(options.to, "families", {"rows": merged(options.to, rows)})
 
@@ -245,10 +257,10 @@ def command(module: list[str], folder: str) -> None:
 
 
 def merged(path: Path | None, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`rows` with those of other studies that `path` holds already."""
+    """`rows` with those of other studies and attempts that `path` holds already."""
     old = json.loads(path.read_text())["rows"] if path is not None and path.exists() else []
-    names = {row["case"] for row in rows}
-    return sorted([*(r for r in old if r["case"] not in names), *rows], key=lambda r: r["case"])
+    kept = {(row["case"], *row["overrides"]): row for row in [*old, *rows]}
+    return [kept[attempt] for attempt in sorted(kept)]
 
 
 def told(row: dict[str, Any]) -> str:

@@ -4,7 +4,9 @@ Methods x problems x seeds; what FILE holds already is not run again. Told are t
 after 25, 50, 100 and 200 different trainings, as a share of the whole table's, and the trainings
 until 80 and 90% of it: median and quartiles over the seeds. A repeat costs nothing and does not
 count. Costs are known to `ehvi` before training, as they are in a study; Optuna's samplers cannot
-be told them. `tpe_told` is told the reference as limits, which Optuna calls constraints.
+be told them. `tpe_told` is told the reference as limits, which Optuna calls constraints. Peers of
+other projects (`benchmarks/peers`, `make peers`) run in environments of their own; they are told
+error and logarithms of costs, and the reference where they take one.
 """
 
 import argparse
@@ -20,6 +22,8 @@ import optuna
 from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 
 from benchmarks.conditions import keep
+from benchmarks.mobananas import mobananas
+from benchmarks.peers import PEERS, ask_peer
 from benchmarks.search_problems import PROBLEMS, Problem
 from search.samplers.ehvi import EHVISampler
 
@@ -40,6 +44,8 @@ def ehvi(problem: Problem, seed: int, **without: Any) -> BaseSampler:
     return EHVISampler(seed=seed, box=lambda: problem.box, space=problem.space, **options)
 
 
+FULL = [peer for peer in PEERS if peer != "syne_tune_moasha"]
+"""Peers that train in full."""
 METHODS: dict[str, Callable[[Problem, int], BaseSampler]] = {
     "ehvi": ehvi,
     "ehvi_names": lambda p, s: ehvi(p, s, features=None),
@@ -56,7 +62,7 @@ def main() -> None:
     """Run what is missing, keep, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--problems", nargs="*", default=list(PROBLEMS))
-    parser.add_argument("--methods", nargs="*", default=list(METHODS))
+    parser.add_argument("--methods", nargs="*", default=[*METHODS, "mobananas", *FULL])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--trainings", type=int, default=MARKS[-1])
     parser.add_argument("--to", type=Path)
@@ -79,9 +85,16 @@ def main() -> None:
 
 def searched(problem: Problem, method: str, seed: int, trainings: int) -> dict[str, Any]:
     """One run: shares of the hypervolume at the marks, trainings to the shares, CPU seconds."""
-    start = time.process_time()
-    found = greedy(problem) if method == "oracle" else trained(problem, method, seed, trainings)
-    spent_s = time.process_time() - start
+    start, elsewhere_s = time.process_time(), 0.0
+    if method == "oracle":
+        found = greedy(problem)
+    elif method == "mobananas":
+        found = mobananas(problem, seed, trainings)
+    elif method in PEERS:
+        found, elsewhere_s = trained_by_peer(problem, method, seed, trainings)
+    else:
+        found = trained(problem, method, seed, trainings)
+    spent_s = time.process_time() - start + elsewhere_s
     curve = [problem.volume(found[: n + 1]) / problem.whole for n in range(len(found))]
     return {
         "at": {str(mark): curve[min(mark, len(curve)) - 1] for mark in MARKS if mark <= trainings},
@@ -111,6 +124,28 @@ def trained(problem: Problem, method: str, seed: int, trainings: int) -> list[in
         if len(found) == trainings:
             break
     return list(found)
+
+
+def trained_by_peer(
+    problem: Problem, peer: str, seed: int, trainings: int
+) -> tuple[list[int], float]:
+    """Networks in the order of their training, and the peer's CPU seconds."""
+    found: dict[int, None] = {}
+    asked = 0
+
+    def train(choices: list[int], epochs: int | None) -> list[float] | None:
+        nonlocal asked
+        asked += 1
+        row = problem.row_of(choices)
+        found[row] = None
+        enough = len(found) == trainings or asked == MOST_ASKED * trainings
+        return None if enough else problem.losses[row].tolist()
+
+    ideal, reference = problem.ends
+    num_options = [len(problem.options)] * problem.choices.shape[1]
+    ends = (ideal.tolist(), reference.tolist())
+    spent_s = ask_peer(peer, num_options, ends, seed, train)
+    return list(found), spent_s
 
 
 def greedy(problem: Problem) -> list[int]:

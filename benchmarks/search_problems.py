@@ -71,7 +71,11 @@ class Problem:
 
     def row(self, parameters: Mapping[str, Any]) -> int:
         """The network of a proposal."""
-        return self._rows[tuple(self.options.index(parameters[name]) for name in self.space)]
+        return self.row_of([self.options.index(parameters[name]) for name in self.space])
+
+    def row_of(self, choices: Sequence[int]) -> int:
+        """The network with these options."""
+        return self._rows[tuple(choices)]
 
     def rows(self, several: Sequence[Mapping[str, Any]]) -> list[int]:
         """The networks of proposals."""

@@ -14,7 +14,7 @@ from torch import nn
 
 from spaces.candidate import Candidate, Options
 from spaces.choice import Choice, Fixed, Range, Scalar, Values, draw, members, representatives
-from spaces.compression import Step
+from spaces.compression import Canonical, Step
 from spaces.families import Family, Own
 from spaces.part import Part
 
@@ -87,7 +87,11 @@ class Space:
             architecture=_canonical(family.part, options, input_shape),
             training=self.training.part.make(self.training.options(values)).in_use(),
             augmentation=self.augmentation.part.make(self.augmentation.options(values)).in_use(),
-            compression=tuple((name, _plain(step)) for name, step in steps if not step.idle()),
+            compression=tuple(
+                (name, _plain(step.canonical() if isinstance(step, Canonical) else step))
+                for name, step in steps
+                if not step.idle()
+            ),
         )
 
     def active(self, parameters: Mapping[str, Scalar]) -> dict[str, Scalar]:

@@ -5,8 +5,10 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from objectives.complexity import count_flops
 from spaces.attention import Attention
 from spaces.families.blocks import Parallel, Residual, SqueezeExcitation
+from spaces.families.convnet import ConvNet
 from spaces.families.layers import eighths, kernel_too_large, stage_stride, stem_stride, strided
 from spaces.families.mobilenet import MobileNet
 from spaces.families.resnet import ResNet
@@ -126,6 +128,18 @@ def test_resolution_is_the_shorter_side_and_costs_what_it_says() -> None:
     assert resized((1, 20, 10), 0) == (20, 10)
     assert MobileNet().canonical((1, 20, 10)) == MobileNet(resolution=10).canonical((1, 20, 10))
     assert resizing((1, 20, 10), 10) == []
+
+
+def test_convnet_looks_at_the_size_it_is_told() -> None:
+    family = ConvNet(depth=1, width=4, kernel=7, resolution=6)
+    reason = "convnet kernel 7 is larger than the picture, 6 x 6; choose at most 6"
+    assert family.check((1, 8, 8), 10) == reason
+    assert ConvNet().canonical((1, 8, 8)) == ConvNet(resolution=8).canonical((1, 8, 8))
+    small = ConvNet(depth=2, width=4, block="separable", resolution=4)
+    assert small.canonical((1, 8, 8)).pool == (2, 2)
+    flops = count_flops(small.build((1, 8, 8), 10), (1, 8, 8)).total
+    given = ConvNet(depth=2, width=4, block="separable").build((1, 4, 4), 10)
+    assert flops == count_flops(given, (1, 4, 4)).total
 
 
 def test_smaller_picture_is_the_average_of_whole_windows() -> None:

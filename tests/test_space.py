@@ -334,6 +334,7 @@ def test_defaults_and_fixed_values_are_spelled_out_and_idle_steps_left_out() -> 
         "pool_kind": "max",
         "activation": "relu",
         "dropout": 0.0,
+        "resolution": 8,
     }
     assert first.training["lr"] == 0.01
     assert first.training["optimizer"] == "adamw"
@@ -341,6 +342,23 @@ def test_defaults_and_fixed_values_are_spelled_out_and_idle_steps_left_out() -> 
     assert space.pipeline(first) == ()
     pruned = space.decode({**parameters, "compression.prune.ratio": 0.5}, (1, 8, 8))
     assert space.pipeline(pruned) == (("prune", STEPS["prune"](ratio=0.5)),)
+
+
+@pytest.mark.parametrize(
+    ("step", "options", "without_effect"),
+    [
+        ("prune", {"ratio": 0.5}, {"rounds": [2, 3, 5]}),
+        ("quantize", {"scheme": "int8"}, {"finetune_epochs": [1, 4], "lr": [0.1, 1.0]}),
+        ("sparsify", {"pattern": "2:4"}, {"share": [0.25, 0.75]}),
+    ],
+)
+def test_option_of_a_step_that_others_switch_off_makes_no_other_candidate(
+    step: str, options: dict[str, Any], without_effect: dict[str, list[Any]]
+) -> None:
+    space = of("lenet", compression=[{step: {**options, **without_effect}}])
+    found = {space.decode(one, (1, 8, 8)).key("") for one in space.assignments(100) or ()}
+    assert len(space.assignments(100) or ()) > 1
+    assert len(found) == 1
 
 
 def test_steps_stay_in_the_order_of_the_file() -> None:

@@ -9,6 +9,7 @@ from spaces.compression.sparsify import Sparsify
 from spaces.compression.step import (
     RECOVERY_LR,
     Applied,
+    Canonical,
     Learner,
     Lesson,
     Step,
@@ -20,6 +21,7 @@ __all__ = [
     "RECOVERY_LR",
     "STEPS",
     "Applied",
+    "Canonical",
     "Learner",
     "Lesson",
     "Quantize",

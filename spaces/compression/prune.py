@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -25,6 +26,7 @@ from spaces.part import PER_STAGE
 
 Ratio = Annotated[float, Field(ge=0, lt=1)]
 
+ROUNDS = 3
 TAYLOR_BATCHES = 8
 """Batches of 64 inputs over which gradients are averaged."""
 
@@ -56,7 +58,7 @@ class Prune:
     """All at once; in `rounds` equal shares with training after each; or zeroed `rounds - 1` times
     with training in which they may come back, then removed (He et al. 2018, arXiv:1808.06866). The
     shapes in the end are the same."""
-    rounds: int = Field(default=3, ge=2, le=20)
+    rounds: int = Field(default=ROUNDS, ge=2, le=20)
     """Times of removing or zeroing; of no effect with `one_shot`."""
     finetune_epochs: int = Field(default=1, ge=0)
     """Epochs of training after the channels are gone, in each round; 0 only where a later step
@@ -68,6 +70,10 @@ class Prune:
     def idle(self) -> bool:
         """A ratio of 0 removes nothing."""
         return not any(self._ratios())
+
+    def canonical(self) -> "Prune":
+        """`one_shot` has one round."""
+        return replace(self, rounds=ROUNDS) if self.schedule == "one_shot" else self
 
     def apply(self, network: nn.Module, example: Tensor) -> Applied:
         """Shrink the layers of `network` at once; the record holds every layer's kept width.

@@ -44,6 +44,10 @@ class Quantize:
         """`none` leaves fp32."""
         return self.scheme == "none"
 
+    def canonical(self) -> "Quantize":
+        """Only `int8_aware` trains."""
+        return self if self.scheme == "int8_aware" else Quantize(scheme=self.scheme)
+
     def apply(self, network: nn.Module, example: Tensor) -> Applied:
         """Leave the module as it is, but for clipped inputs with `int8_aware`."""
         if self.scheme == "int8_aware" and not clip_inputs(network, example):

@@ -40,6 +40,12 @@ class Sparsify:
         """No pattern, or a share of 0, zeroes nothing."""
         return self.pattern == "none" or (self.pattern == "unstructured" and self.share == 0)
 
+    def canonical(self) -> "Sparsify":
+        """`2:4` has its own share."""
+        if self.pattern != "2:4":
+            return self
+        return Sparsify(pattern=self.pattern, finetune_epochs=self.finetune_epochs)
+
     def apply(self, network: nn.Module, example: Tensor) -> Applied:
         """Zero weights in place; the record holds how many of which parameter."""
         if self.idle():

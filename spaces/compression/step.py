@@ -81,6 +81,14 @@ class Step(Protocol):
 
 
 @runtime_checkable
+class Canonical(Step, Protocol):
+    """A step some of whose options are of no effect beside others."""
+
+    def canonical(self) -> Step:
+        """The same step, options of no effect at their defaults: one candidate, not several."""
+
+
+@runtime_checkable
 class Learner(Step, Protocol):
     """A step that needs training data itself, not only a fine-tune after it."""
 

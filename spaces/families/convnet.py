@@ -26,6 +26,7 @@ from spaces.families.layers import (
     pooling,
     strided,
 )
+from spaces.families.resolution import Resolution, canonical_resolution, resized, resizing
 from spaces.part import PER_STAGE
 
 Width = Annotated[int, Field(ge=1, le=4096)]
@@ -69,6 +70,8 @@ class ConvNet:
     activation: Activation = "relu"
     dropout: Dropout = 0.0
     """Share of the averaged channels that a training step leaves out."""
+    resolution: Resolution = 0
+    """Shorter side in pixels that pictures are resized to inside the network; 0 as given."""
 
     stages: ClassVar[str] = "depth"
     """The field that says how many values a per-stage choice has."""
@@ -76,10 +79,11 @@ class ConvNet:
     def check(
         self, input_shape: tuple[int, ...], outputs: int, vocabulary: tuple[int, ...] = ()
     ) -> str | None:
-        """Pictures only, at least as large as the kernels."""
-        return not_pictures("convnet", input_shape, vocabulary) or kernel_too_large(
-            "convnet", each_stage(self.kernel, self.depth), input_shape
-        )
+        """Pictures only, at `resolution` at least as large as the kernels."""
+        if reason := not_pictures("convnet", input_shape, vocabulary):
+            return reason
+        seen = (input_shape[0], *resized(input_shape, self.resolution))
+        return kernel_too_large("convnet", each_stage(self.kernel, self.depth), seen)
 
     def canonical(self, input_shape: tuple[int, ...]) -> "ConvNet":
         """Values for each stage that exists; pooling 0 where there is nothing to pool."""
@@ -96,6 +100,7 @@ class ConvNet:
             pool_kind=self.pool_kind if any(pools) else "max",
             activation=self.activation,
             dropout=self.dropout,
+            resolution=canonical_resolution(input_shape, self.resolution),
         )
 
     def build(
@@ -119,7 +124,11 @@ class ConvNet:
                 channels = width
             if pool and self.pool_kind != "stride":
                 layers.append(pooling(self.pool_kind, pool))
-        return nn.Sequential(*layers, *head(channels, outputs, self.dropout))
+        return nn.Sequential(
+            *resizing(input_shape, self.resolution),
+            *layers,
+            *head(channels, outputs, self.dropout),
+        )
 
     def _block(
         self, block: Block, channels: int, width: int, kernel: int, stride: int
@@ -157,7 +166,7 @@ class ConvNet:
     def _pools(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """The pooling window of each stage, 0 where a side of the map is 1 already."""
         left = strided if self.pool_kind == "stride" else pooled
-        height, width = input_shape[1:]
+        height, width = resized(input_shape, self.resolution)
         pools = []
         for window in each_stage(self.pool, self.depth):
             used = window if min(height, width) > 1 else 0
