@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format schema clean
+.PHONY: demo test lint format schema peers clean
 
 demo: $(VENV)/.base  ## install, then search networks for handwritten digits (about a minute)
 	$(BIN)/python -m search.run studies/digits.yaml
@@ -24,6 +24,14 @@ format: $(VENV)/.dev
 schema: $(VENV)/.base  ## the JSON Schema that editors complete and check studies with
 	$(BIN)/python -m search.run --schema > studies/study.schema.json
 
+PEERS := $(patsubst benchmarks/peers/%.txt,.peers/%/.installed,$(wildcard benchmarks/peers/*.txt))
+peers: $(PEERS)  ## other projects' searches, each in an environment of its own, for benchmarks.search
+
+.peers/%/.installed: benchmarks/peers/%.txt
+	$(PYTHON) -m venv .peers/$*
+	.peers/$*/bin/pip install -q --disable-pip-version-check -r $<
+	touch $@
+
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "paretune needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
@@ -37,6 +45,6 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	touch $@ $(VENV)/.base
 
 clean:  ## remove what demo and test made, the environment too
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .peers build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -rf paretune.db paretune.db-shm paretune.db-wal paretune.artifacts reports exports
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,7 +15,7 @@ PEERS = {
     "syne_tune_moasha": "syne_tune",
     "botorch_qlognehvi": "ax",
     "ax_default": "ax",
-    "neps_default": "neps",
+    "neps_bo": "neps",
 }
 """Peer -> environment; BoTorch comes with Ax."""
 
