@@ -114,6 +114,8 @@ class Problem:
 OPERATIONS = ("none", "skip", "conv1x1", "conv3x3", "pool")
 PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))
 """Edges of each way from the input of a NAS-Bench-201 cell to its output."""
+FIXED_FLOPS, FLOPS_1X1, FLOPS_3X3 = 7.78305, 3.93216, 35.38944
+"""Millions of multiply-adds of a network outside its cells, and of each convolution in them."""
 
 
 def nb201(accuracy: str, latency: str) -> Problem:
@@ -126,14 +128,18 @@ def nb201(accuracy: str, latency: str) -> Problem:
 
 
 def _cell_features(cell: Sequence[int]) -> list[float]:
-    """Operations on live edges by kind, paths, convolutions on the paths."""
+    """Operations on live edges by kind, paths, convolutions on the paths, FLOPs on live edges.
+
+    What `spaces.features` reads of any network, as far as these networks differ in it.
+    """
     paths = [path for path in PATHS if all(cell[edge] for edge in path)]
     live = {edge for path in paths for edge in path}
     convolutions = [sum(cell[edge] in (2, 3) for edge in path) for path in paths] or [0]
     large = [sum(cell[edge] == 3 for edge in path) for path in paths] or [0]
     kinds = [float(sum(cell[edge] == kind for edge in live)) for kind in (3, 2, 4, 1)]
     ends = [max(convolutions), min(convolutions), float(np.mean(convolutions)), max(large)]
-    return [*kinds, float(len(paths)), *map(float, ends)]
+    flops = FIXED_FLOPS + FLOPS_1X1 * kinds[1] + FLOPS_3X3 * kinds[0]
+    return [*kinds, float(len(paths)), *map(float, ends), float(np.log10(flops))]
 
 
 def nbmacro() -> Problem:
