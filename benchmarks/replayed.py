@@ -28,7 +28,7 @@ from benchmarks.tabulate import TABLES
 from search.errors import RunFailedError
 from search.session import Session
 
-MARKS = (5, 10, 20, 40, 80)
+MARKS = (5, 10, 20, 40)
 SHARES = (0.8, 0.9)
 LAST = "search.rungs=[{last}]"
 PLAIN = (LAST, "search.gate=0", "search.fanout=0")

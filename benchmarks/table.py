@@ -18,7 +18,7 @@ from search.study import StudySpec
 from spaces.candidate import Candidate
 
 Array = NDArray[np.float64]
-FULL_TRAININGS = 100
+FULL_TRAININGS = 40
 """Budget of a run, in epochs of so many full trainings."""
 OBJECTIVES = {
     "digits": ("accuracy", "flops", "latency"),

@@ -354,7 +354,7 @@ def _read_search(
     raw = document.data.get("search")
     options = dict(raw) if isinstance(raw, dict) else {} if raw is None else raw
     if isinstance(options, dict):
-        named = options.get("sampler", "tpe")
+        named = options.get("sampler", "ehvi")
         options["sampler"] = _make(document, "sampler", named, (*path, "sampler"))
     settings: SearchSettings = _construct(document, SearchSettings, "search", options, path)
     rungs = settings.rungs
