@@ -208,11 +208,27 @@ def found(name: str, case: Case) -> dict[str, Any]:
 
 
 def narrowed(file: Path, family: str) -> tuple[str, ...]:
-    """The override that leaves one family of the study's; none for all."""
+    """Overrides that leave one family of the study's and the steps for it; none for all."""
     if not family:
         return ()
-    data = yaml.safe_load(file.read_text())["space"]["architecture"][family]
-    return (f"space.architecture={json.dumps({family: data})}",)
+    space = yaml.safe_load(file.read_text())["space"]
+    steps = [_only(step, family) for step in space["compression"]]
+    return (
+        f"space.architecture={json.dumps({family: space['architecture'][family]})}",
+        f"space.compression={json.dumps([step for step in steps if step])}",
+    )
+
+
+def _only(step: Mapping[str, Any], family: str) -> Mapping[str, Any]:
+    """A step without its conditions on the family; empty if one of them does not hold."""
+    [(name, options)] = step.items()
+    kept = {}
+    for key, choice in options.items():
+        families = choice.get("when", {}).get("architecture") if isinstance(choice, dict) else None
+        if families is not None and family not in families:
+            return {}
+        kept[key] = choice if families is None else choice["values"]
+    return {name: kept}
 
 
 def flops_of(study: StudySpec, candidate: Candidate) -> int:

@@ -10,6 +10,7 @@ error and logarithms of costs, and the reference where they take one.
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import time
@@ -20,6 +21,8 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
+from plotly.colors import qualitative
+from plotly.subplots import make_subplots
 
 from benchmarks.conditions import keep
 from benchmarks.mobananas import mobananas
@@ -29,6 +32,10 @@ from search.samplers.ehvi import EHVISampler
 
 MARKS = (25, 50, 100, 200)
 SHARES = (0.8, 0.9)
+QUANTILES = (0.1, 0.3, 0.6)
+"""Of the last cost (a latency) over the table: limits under which the best accuracy is told."""
+STEP = 5
+"""Trainings between two points of a curve."""
 MOST_ASKED = 20
 """Proposals for each training, after which a method that only repeats itself has ended."""
 
@@ -66,6 +73,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--trainings", type=int, default=MARKS[-1])
     parser.add_argument("--to", type=Path)
+    parser.add_argument("--plot", type=Path, help="a page with the curves")
     options = parser.parse_args()
     optuna.logging.disable_default_handler()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -80,7 +88,9 @@ def main() -> None:
                 row = {"problem": name, "method": method, "seed": seed}
                 rows.append(row | searched(problem, method, seed, options.trainings))
         keep(options.to, "search", {"rows": rows})
-        print(table(name, rows), flush=True)
+        print(table(name, rows), regret_table(name, rows), sep="\n\n", flush=True)
+    if options.plot is not None:
+        plot(rows, options.plot)
 
 
 def searched(problem: Problem, method: str, seed: int, trainings: int) -> dict[str, Any]:
@@ -96,14 +106,29 @@ def searched(problem: Problem, method: str, seed: int, trainings: int) -> dict[s
         found = trained(problem, method, seed, trainings)
     spent_s = time.process_time() - start + elsewhere_s
     curve = [problem.volume(found[: n + 1]) / problem.whole for n in range(len(found))]
+    marks = [mark for mark in MARKS if mark <= trainings]
     return {
-        "at": {str(mark): curve[min(mark, len(curve)) - 1] for mark in MARKS if mark <= trainings},
+        "at": {str(mark): curve[min(mark, len(curve)) - 1] for mark in marks},
+        "curve": [round(value, 4) for value in curve[STEP - 1 :: STEP]],
+        "regret": {
+            str(mark): regrets(problem, found[:mark]) for mark in MARKS if mark <= trainings
+        },
         "to": {
             str(share): next((n for n, v in enumerate(curve, 1) if v >= share), None)
             for share in SHARES
         },
         "cpu_s": spent_s,
     }
+
+
+def regrets(problem: Problem, found: list[int]) -> list[float]:
+    """Points of accuracy by which the best network found misses the table's, under each limit."""
+    accuracy, latency = problem.values[:, 0], problem.values[:, -1]
+    missed = []
+    for limit in np.quantile(latency, QUANTILES):
+        own = [accuracy[row] for row in found if latency[row] <= limit]
+        missed.append(float(accuracy[latency <= limit].max() - max(own, default=0.0)))
+    return missed
 
 
 def trained(problem: Problem, method: str, seed: int, trainings: int) -> list[int]:
@@ -169,6 +194,58 @@ def table(name: str, rows: list[dict[str, Any]]) -> str:
         cpu = statistics.median(r["cpu_s"] for r in own)
         lines.append(f"| {method} | {' | '.join([*marks, *ends])} | {cpu:.1f} |")
     return "\n".join(lines)
+
+
+def regret_table(name: str, rows: list[dict[str, Any]]) -> str:
+    """Median points of accuracy that are missed under each limit, by method and trainings."""
+    limits = "/".join(f"{q:.0%}" for q in QUANTILES)
+    lines = [f"| {name}, accuracy missed under the {limits} quantile of latency, after "]
+    lines[0] += " | ".join(map(str, MARKS)) + " |"
+    lines.append("|" + "---|" * (1 + len(MARKS)))
+    own = [row for row in rows if row["problem"] == name and row["method"] != "oracle"]
+    for method in dict.fromkeys(row["method"] for row in own):
+        cells = []
+        for mark in MARKS:
+            found = [r["regret"].get(str(mark)) for r in own if r["method"] == method]
+            some = [each for each in found if each is not None]
+            middle = np.median(some, axis=0) if some else []
+            cells.append(" / ".join(f"{value:.2f}" for value in middle) or "-")
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Median curves of all problems, one panel each, as a page."""
+    names = list(dict.fromkeys(row["problem"] for row in rows))
+    figure = make_subplots(rows=1, cols=len(names), subplot_titles=names, shared_yaxes=True)
+    colours = dict(
+        zip(
+            dict.fromkeys(row["method"] for row in rows),
+            itertools.cycle(qualitative.Dark24),
+            strict=False,
+        )
+    )
+    for (column, name), method in itertools.product(enumerate(names, 1), colours):
+        curves = [
+            row["curve"] for row in rows if (row["problem"], row["method"]) == (name, method)
+        ]
+        if not curves:
+            continue
+        length = min(map(len, curves))
+        middle = np.median([curve[:length] for curve in curves], axis=0)
+        figure.add_scatter(
+            x=STEP * np.arange(1, length + 1),
+            y=middle,
+            name=method,
+            legendgroup=method,
+            showlegend=column == 1,
+            line={"color": colours[method], "width": 3 if method == "ehvi" else 1.5},
+            row=1,
+            col=column,
+        )
+    figure.update_xaxes(title="trainings")
+    figure.update_yaxes(title="share of the table's hypervolume, median", col=1)
+    figure.write_html(path, include_plotlyjs="cdn")
 
 
 def _spread(values: list[Any], digits: int) -> str:

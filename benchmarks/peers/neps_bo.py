@@ -14,7 +14,7 @@ logging.disable(logging.CRITICAL)
 warnings.simplefilter("ignore")
 problem = read_problem()
 random.seed(problem.seed)
-np.random.seed(problem.seed)  # noqa: NPY002 - these two are where its draws come from
+np.random.seed(problem.seed)
 torch.manual_seed(problem.seed)
 names = [f"choice{i}" for i in range(len(problem.choices))]
 space = neps.SearchSpace(
