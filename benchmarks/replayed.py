@@ -6,7 +6,8 @@ training once, whichever candidates share it, and those of fine-tuning at every 
 epochs until 80 and 90% of the hypervolume of the table's own front, and the share of it after some
 full trainings' worth of epochs: median and quartiles over paired seeds. The box is that of
 `benchmarks.search_problems`: perfect and cheapest, to the median loss of all candidates and the
-dearest. Each method but `all` leaves one idea out, or is a peer.
+dearest. `all` is as studies are by default; other methods leave one idea out, or are
+peers.
 """
 
 import argparse
@@ -39,6 +40,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "no gate": ("search.gate=0",),
     "no rungs": (LAST,),
     "no fan-out": ("search.fanout=0",),
+    "fan-out 5": ("search.fanout=5",),
     "ehvi alone": PLAIN,
     "tpe with rungs": ("search.sampler=tpe", "search.gate=0", "search.fanout=0"),
     "tpe": ("search.sampler=tpe", *PLAIN),
@@ -77,7 +79,7 @@ def searched(table: Table, method: str, seed: int) -> dict[str, Any]:
     if method in PEERS:
         _ask_peer(table, PEERS[method], seed)
     else:
-        _study(table, METHODS[method], seed)
+        run_study(table, METHODS[method], seed)
     full = int(table.data["rungs"][-1])
     found = [row for _, row in table.found]
     epochs = [spent for spent, _ in table.found]
@@ -98,7 +100,7 @@ def searched(table: Table, method: str, seed: int) -> dict[str, Any]:
     }
 
 
-def _study(table: Table, overrides: tuple[str, ...], seed: int) -> None:
+def run_study(table: Table, overrides: tuple[str, ...], seed: int) -> None:
     """A study of the table's space, until the budget is spent or the space is."""
     Table.current = table
     metric, *costs = OBJECTIVES[table.name]

@@ -43,12 +43,13 @@ MOST_ASKED = 20
 def ehvi(problem: Problem, seed: int, **without: Any) -> BaseSampler:
     """Ours, with everything but what `without` takes away."""
     options = {
+        "box": lambda: problem.box,
         "costs": problem.costs,
         "features": problem.told_features,
         "features_at_once": 10**6,  # a look-up costs nothing
         **without,
     }
-    return EHVISampler(seed=seed, box=lambda: problem.box, space=problem.space, **options)
+    return EHVISampler(seed=seed, space=problem.space, **options)
 
 
 FULL = [peer for peer in PEERS if peer != "syne_tune_moasha"]
