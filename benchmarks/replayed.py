@@ -44,7 +44,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "ehvi alone": PLAIN,
     "tpe with rungs": ("search.sampler=tpe", "search.gate=0", "search.fanout=0"),
     "tpe": ("search.sampler=tpe", *PLAIN),
-    "nsga2": ("search.sampler=nsga2", *PLAIN),
+    "nsga2": ("search.sampler={{nsga2: {{population: 20}}}}", *PLAIN),
     "random": ("search.sampler=random", *PLAIN),
 }
 """Method -> overrides of the study."""
