@@ -12,6 +12,7 @@ from objectives.target import Target
 from objectives.tasks.digits import Digits
 from search.errors import InputError
 from search.executors.process import Process
+from search.samplers.informed import EHVI
 from search.samplers.optuna_samplers import TPE
 from search.spec import read_study
 from search.study import StudySpec
@@ -163,7 +164,7 @@ def test_least_file_gets_the_documented_defaults(folder: Path) -> None:
     assert study.seed == 0
     assert study.targets == {"cpu": Target()}
     assert isinstance(study.targets["cpu"].runtime, OnnxRuntime)
-    assert study.search.sampler == TPE()
+    assert study.search.sampler == EHVI()
     assert (study.search.trials, study.search.rungs) == (60, (1, 3, 9))
     assert study.executor == Process()
     assert (study.storage, study.artifacts) == ("sqlite:///paretune.db", "paretune.artifacts")
