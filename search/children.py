@@ -42,13 +42,8 @@ class Children:
         if most < 1 or not whole or parent.number in self.numbers:
             return []
         siblings = self._untried(parent, tried)
-        worth = self.optuna.worth(siblings) if siblings else ()
-        if worth is None:  # nothing is foretold yet: any will do, each costs an epoch and teaches
-            drawn = np.random.default_rng(parent.number).permutation(len(siblings))
-            places = [int(place) for place in drawn[:most]]
-        else:
-            places = chosen(worth, most)
-        return [(self._made(siblings[i], parent), siblings[i]) for i in places]
+        worth = self.optuna.worth(siblings) if siblings else None
+        return [(self._made(siblings[i], parent), siblings[i]) for i in chosen(worth or (), most)]
 
     def let_go(self, number: int, train_key: str) -> None:
         """A child that is over, or holds the checkpoint by training itself."""
