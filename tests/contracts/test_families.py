@@ -145,7 +145,8 @@ def test_convnet_has_the_parameters_counted_by_hand() -> None:
 def test_convnet_repeats_one_value_for_each_stage() -> None:
     shape = (1, 32, 32)
     one = ConvNet(depth=3, width=8, kernel=5, pool=3, blocks=2)
-    each = ConvNet(depth=3, width=(8,) * 3, kernel=(5,) * 3, pool=(3,) * 3, blocks=(2,) * 3)
+    threes = {"width": (8,) * 3, "kernel": (5,) * 3, "pool": (3,) * 3, "blocks": (2,) * 3}
+    each = ConvNet(depth=3, resolution=32, **threes)
     assert one.canonical(shape) == each.canonical(shape) == each
 
 
