@@ -204,6 +204,14 @@ def found(name: str, case: Case) -> dict[str, Any]:
         "candidates": len(view.trials),
         "trained": sum(bool(trial.curve) for trial in view.trials),
         "members": len(view.members),
+        "front": [
+            {
+                "trial": member.number,
+                "flops": flops[member.number],
+                **{name: m.value for name, m in member.measurements.items()},
+            }
+            for member in view.members
+        ],
         "trial": member.number,
         "candidate": member.candidate.as_dict(),
         "validation": certificate["score"]["validation"]["value"],
