@@ -19,6 +19,7 @@ from objectives.tasks import load
 from search.evaluate import evaluate
 from search.evaluation import Evaluation, Job, Price, Train
 from search.keys import keys_of
+from search.places import Survey
 from search.spec import read_study
 from search.study import StudySpec
 
@@ -115,8 +116,8 @@ def main() -> None:
             study = read_study(str(TABLES / f"{name}.yaml"), (f"artifacts={folder}",))
             table = Tabulation(study)
             work = partial(evaluate, study=study, device="cpu", threads=1)
-            with study.executor.start(work) as run:
-                run(table.ask, table.tell)
+            with study.executor.start(work, Survey()) as workers:
+                workers.run(table.ask, table.tell)
         table.save(TABLES / f"{name}.npz")
         minutes = (time.perf_counter() - start) / 60
         print(f"{name}: {len(table.assignments)} candidates, {minutes:.1f} minutes")

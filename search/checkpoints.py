@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from objectives.training import Progress
-from search.artifacts import Folder, weights_name
+from search.artifacts import Artifacts, weights_name
 from search.evaluation import Artifact, Train
 from search.study import StudySpec
 from spaces.candidate import Candidate
@@ -17,7 +17,7 @@ def weights_id(candidate: Candidate, study: StudySpec) -> str:
     return weights_name(study.name, candidate.key(study.context()))
 
 
-def save_checkpoint(progress: Progress, train_key: str, store: Folder) -> Artifact:
+def save_checkpoint(progress: Progress, train_key: str, store: Artifacts) -> Artifact:
     """The state of a training, from which its next rung goes on."""
     artifact_id = f"checkpoint-{train_key}-{progress.epoch}.pt"
     size = _save(progress.state(), artifact_id, store)
@@ -31,7 +31,7 @@ def save_checkpoint(progress: Progress, train_key: str, store: Folder) -> Artifa
 
 
 def save_weights(
-    network: nn.Module, job: Train, study: StudySpec, train_key: str, store: Folder
+    network: nn.Module, job: Train, study: StudySpec, train_key: str, store: Artifacts
 ) -> Artifact:
     """The weights of the compressed network; written where the training is done."""
     artifact_id = weights_id(job.candidate, study)
@@ -43,7 +43,7 @@ def save_weights(
     )
 
 
-def _save(state: object, artifact_id: str, store: Folder) -> int:
+def _save(state: object, artifact_id: str, store: Artifacts) -> int:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     buffer.seek(0)

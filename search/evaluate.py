@@ -20,11 +20,11 @@ from objectives.runtimes.remote import TargetAwayError
 from objectives.tasks import load
 from objectives.training import NonFiniteLossError, Training, answers
 from search.applying import CALIBRATION_PRICE, CALIBRATION_SCORE, apply_steps, real_inputs
-from search.artifacts import Folder
+from search.artifacts import ArtifactsAwayError, store_at
 from search.bench import Bench
 from search.checkpoints import save_checkpoint, save_weights
 from search.compressing import compress
-from search.evaluation import Confirm, Evaluation, Job, Price, Train
+from search.evaluation import COUNTED, Confirm, Evaluation, Job, Price, Train
 from search.learning import begin_training, resume, seed_of, train_until
 from search.study import StudySpec
 from spaces.candidate import digest
@@ -35,22 +35,24 @@ class NotFiniteError(ArithmeticError):
     """A measured value is infinite or not a number; it would compare with nothing."""
 
 
+AWAY = (TargetAwayError, ArtifactsAwayError)
+"""Errors that are no candidate's fault and may be over soon: the run ends and can be resumed."""
 KNOWN_FAILURES = (
+    *AWAY,
     StepError,
     DeploymentError,
     UncountedError,
     NonFiniteLossError,
     NotFiniteError,
     PeerError,
-    TargetAwayError,
     TeacherError,
 )
 """Errors whose message is the sentence for the user; of others the type is told too."""
 
 
-_PRICED: dict[tuple[str, str], Mapping[str, Measurement]] = {}
-"""(deploy key, what is measured where) -> costs: another recipe of a network that this process has
-timed is answered at once."""
+_PRICED: dict[tuple[object, ...], Mapping[str, Measurement]] = {}
+"""(deploy key, what is measured, on which targets) -> costs: another recipe of a network that this
+process has timed is answered at once."""
 
 
 def evaluate(
@@ -73,7 +75,7 @@ def evaluate(
             trial=job.trial,
             candidate=job.candidate,
             rung=job.rung,
-            status="away" if isinstance(error, TargetAwayError) else "failed",
+            status="away" if isinstance(error, AWAY) else "failed",
             reason=sentence(error),
             seconds=bench.seconds,
         )
@@ -98,10 +100,10 @@ def price(job: Price, study: StudySpec, bench: Bench) -> Evaluation:
         network.eval()
     deployed = [job.candidate.family, job.candidate.architecture, records]
     deploy_key = digest(deployed, study.cost_context())
-    place = (deploy_key, study.costs_key())
+    place = (deploy_key, study.costs_key(), job.on)
     if place in _PRICED and not job.again:
         return _priced(job, _PRICED[place], deploy_key, bench)
-    costs = _measure_costs(network, study, inputs, precision, bench)
+    costs = _measure_costs(network, study, inputs, precision, bench, job.on)
     _PRICED[place] = costs
     return _priced(job, costs, deploy_key, bench)
 
@@ -121,11 +123,21 @@ def _priced(
 
 
 def _measure_costs(
-    network: nn.Module, study: StudySpec, inputs: Tensor, precision: str, bench: Bench
+    network: nn.Module,
+    study: StudySpec,
+    inputs: Tensor,
+    precision: str,
+    bench: Bench,
+    on: tuple[str, ...] | None,
 ) -> dict[str, Measurement]:
-    """Every cost objective of the compressed network."""
+    """Cost objectives of the compressed network, on some targets or on all."""
+    asked = {
+        objective.name: objective.cost
+        for objective in study.objectives
+        if objective.cost is not None and (on is None or (objective.cost.target or COUNTED) in on)
+    }
     with bench.stage("deploy"):
-        wanted = {o.cost.target for o in study.objectives if o.cost is not None and o.cost.target}
+        wanted = {cost.target for cost in asked.values() if cost.target}
         deployments = {
             name: deploy(network, study, name, inputs, precision) for name in sorted(wanted)
         }
@@ -137,18 +149,14 @@ def _measure_costs(
             deployments=deployments,
             turnstile=bench.turnstile,
         )
-        costs = {
-            objective.name: objective.cost.measure(subject)
-            for objective in study.objectives
-            if objective.cost is not None
-        }
+        costs = {name: cost.measure(subject) for name, cost in asked.items()}
     _check_finite(costs)
     return costs
 
 
 def train_to_rung(job: Train, study: StudySpec, bench: Bench) -> Evaluation:
     """Train to the rung, compress a copy, deploy it as it will be shipped, score that."""
-    store = Folder(study.artifacts)
+    store = store_at(study.artifacts)
     with bench.stage("train"):
         progress = resume(job, study, store)
         settings = Training(**job.candidate.training)
@@ -225,7 +233,7 @@ def judge(job: Confirm, network: nn.Module, study: StudySpec, bench: Bench) -> E
             )
         }
     inputs = real_inputs(study, CALIBRATION_PRICE)
-    costs = _measure_costs(network, study, inputs, precision, bench)
+    costs = _measure_costs(network, study, inputs, precision, bench, job.on)
     _check_finite(scores)
     return Evaluation(
         trial=job.trial,

@@ -26,6 +26,10 @@ FINAL: frozenset[Status] = frozenset(
 """Statuses after which nothing more happens to a candidate."""
 
 
+COUNTED = ""
+"""In place of a target: costs that are the same on every machine."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Price:
     """Build a candidate untrained, compress it, count and time it."""
@@ -35,6 +39,8 @@ class Price:
     candidate: Candidate
     again: bool = False
     """Measure anew although the network has a price."""
+    on: tuple[str, ...] | None = None
+    """Targets whose costs are asked for, `COUNTED` for those of none; None for all."""
 
     @property
     def rung(self) -> int:
@@ -72,6 +78,8 @@ class Confirm:
     """Epochs of a full training."""
     taught_by: Candidate | None = None
     """The member of the front that teaches, if one does."""
+    on: tuple[str, ...] | None = None
+    """As of `Price`."""
 
 
 Job = Price | Train | Confirm

@@ -104,13 +104,13 @@ def export_member(
 def _weights(study: "StudySpec", member: "TrialView") -> "dict[str, Tensor]":
     import torch
 
-    from search.artifacts import Folder
+    from search.artifacts import store_at
     from search.checkpoints import weights_id
     from search.errors import InputError
 
     artifact = weights_id(member.candidate, study)
     try:
-        with Folder(study.artifacts).open_reader(artifact) as file:
+        with store_at(study.artifacts).open_reader(artifact) as file:
             state: dict[str, Tensor] = torch.load(io.BytesIO(file.read()), weights_only=True)
             return state
     except FileNotFoundError as error:

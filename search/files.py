@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from search.artifacts import Folder, weights_name
+from search.artifacts import Artifacts, weights_name
 from search.evaluation import Artifact
 from search.state import Known
 from search.store.lease import LEASE_S
@@ -13,7 +13,7 @@ from search.store.store import Store
 class Files:
     """Checkpoints and weights of a study. A row goes first, then its file, if nobody needs it."""
 
-    def __init__(self, store: Store, folder: Folder, epochs: int) -> None:
+    def __init__(self, store: Store, folder: Artifacts, epochs: int) -> None:
         self.store = store
         self.folder = folder
         self.epochs = epochs

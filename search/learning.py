@@ -9,7 +9,7 @@ from torch import nn
 from objectives.parallel import devices_of, train_on
 from objectives.tasks import Task, load
 from objectives.training import Augment, Progress, Training, begin, train
-from search.artifacts import Folder
+from search.artifacts import Artifacts
 from search.bench import Bench
 from search.evaluation import Train
 from search.recovery import Taught, taught
@@ -21,7 +21,7 @@ from spaces.compression import Lesson
 from spaces.compression.sparsify import held_zeros
 
 
-def resume(job: Train, study: StudySpec, store: Folder) -> Progress:
+def resume(job: Train, study: StudySpec, store: Artifacts) -> Progress:
     """The candidate's training, from its checkpoint or from the start."""
     progress = begin_training(job.candidate, study, seed_of(job.candidate, study))
     if job.checkpoint is not None:

@@ -19,7 +19,7 @@ from objectives.device import MACHINE, Turnstile
 from objectives.tasks import load
 from objectives.training.settings import BEST_TEACHER
 from objectives.units import parse_quantity
-from search.artifacts import Folder
+from search.artifacts import store_at
 from search.children import Children
 from search.errors import RunFailedError
 from search.evaluation import Artifact, Evaluation, Job, Price, Status, Train, worked_s
@@ -66,7 +66,7 @@ class Loop:
         self.prices = prices
         self.scale = scale
         self.on_change = on_change
-        self.files = Files(store, Folder(study.artifacts), study.epochs)
+        self.files = Files(store, store_at(study.artifacts), study.epochs)
         self.turnstile = Turnstile(MACHINE)
         self.libraries = ThreadpoolController()
         self.state = State()

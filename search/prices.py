@@ -9,6 +9,7 @@ from objectives.timing import EARLY
 from search.drift import flagged, readings_of
 from search.errors import InputError
 from search.evaluation import Evaluation
+from search.places import Place
 from search.store.lease import versions
 from search.store.store import Store
 from search.study import StudySpec
@@ -80,14 +81,16 @@ class Prices:
         }
 
 
-def price_key(study: StudySpec, from_run: int | None = None) -> str:
+def price_key(study: StudySpec, places: Mapping[str, Place], from_run: int | None = None) -> str:
     """Runs of equal keys measure alike: same machine, versions, targets and cost objectives.
 
     A run whose prices are another run's has a key of its own: they are no measurements of here.
     """
     if from_run is not None:
         return f"from-run-{from_run}"
-    devices = {name: target.description() for name, target in study.targets.items()}
+    devices = {name: place.device for name, place in places.items()}
+    kinds = [place.versions for place in places.values()] or [versions()]
+    libraries = kinds[0] if all(kind == kinds[0] for kind in kinds) else kinds
     # a limit changes no price
     costs = {
         o.name: repr(dataclasses.replace(o.cost, limit=None))  # type: ignore[type-var]  # every Cost is a dataclass
@@ -95,18 +98,18 @@ def price_key(study: StudySpec, from_run: int | None = None) -> str:
         if o.cost is not None
     }
     targets = {name: repr(target) for name, target in study.targets.items()}
-    data: list[Any] = [versions(), devices, targets, costs, study.cost_context()]
+    data: list[Any] = [libraries, devices, targets, costs, study.cost_context()]
     return digest(data)
 
 
-def known_prices(study: StudySpec, store: Store, from_run: int | None) -> Prices:
+def known_prices(study: StudySpec, store: Store, key: str, from_run: int | None) -> Prices:
     """Prices of all runs like ours, or those of one run that the user names.
 
     Raises:
         InputError: there is no such run, or it measured other objectives.
     """
     if from_run is None:
-        return Prices(store.prices(price_key=price_key(study)))
+        return Prices(store.prices(price_key=key))
     spec = store.spec_of(from_run)
     if spec is None:
         raise InputError(f"--prices-from: the database holds no run {from_run}")

@@ -1,23 +1,27 @@
 """One run of a study, from the file to the report: opens everything, closes everything."""
 
 import dataclasses
+import io
 import math
 import threading
 import time
-from contextlib import ExitStack, suppress
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Literal, Self
 
 from objectives.units import format_quantity
-from search.artifacts import Folder
+from search.artifacts import absolute, store_at
 from search.confirming import Confirmer, reasons, verdicts
 from search.errors import InputError, RunFailedError
 from search.evaluate import evaluate
-from search.executors.executor import Evaluate, Run
+from search.executors.executor import Evaluate, Run, Workers
 from search.loop import Loop
 from search.members import best, knee_of, no_front_reason
 from search.origins import OriginPricer
 from search.pareto import Scale
+from search.places import School, Survey
 from search.plan import Planner, make_plan
 from search.prices import Prices, check_conditions, known_prices, price_key
 from search.progress import LiveLine
@@ -40,6 +44,7 @@ from search.tables import (
     verdict_table,
 )
 from search.warm import check_earlier, earlier_trials
+from spaces.candidate import digest
 
 HEARTBEAT_S = 10.0
 PUBLISH_S = 60.0
@@ -82,7 +87,7 @@ class Session:
             InputError: anything that the user must change; nothing is written then.
         """
         study = read_study(file, overrides)
-        if problem := Folder(study.artifacts).problem():
+        if problem := store_at(study.artifacts).problem():
             raise InputError(f"artifacts: {problem}")
         with explained(study.storage, InputError), ExitStack() as stack:
             # prices of an earlier run can only come from a database that is there already
@@ -91,16 +96,16 @@ class Session:
             store = Store(engine, study.name)
             store.check_study(study.definition())
             check_earlier(study, store)
-            prices = known_prices(study, store, prices_from)
-            key = price_key(study, prices_from)
+            workers = stack.enter_context(_workers(study))
+            key = price_key(study, workers.places, prices_from)
+            prices = known_prices(study, store, key, prices_from)
             check_conditions(study, store, key)
             optuna = _open_optuna(study, store.num_trials())
             stack.callback(optuna.close)
             store.begin_study(study.definition(), _objective_rows(study))
             raw = {**study.raw, "storage": shown(study.storage)}
-            store.begin_run(raw, versions(), key, study.executor.num_workers)
-            run_jobs = stack.enter_context(study.executor.start(_evaluator(study)))
-            session = cls(study, store, optuna, prices, run_jobs)
+            store.begin_run(raw, versions(), key, workers.num)
+            session = cls(study, store, optuna, prices, workers.run)
             session.prices_from = prices_from
             session.stack = stack.pop_all()
         return session
@@ -190,7 +195,7 @@ class Session:
         view = read_view(self.store.engine, self.study.name)
         path = report_path(self.study.name)
         write_report(view, path)
-        self.optuna.attach(str(path), Folder(self.study.artifacts))
+        self.optuna.attach(str(path), store_at(self.study.artifacts))
         end = time.monotonic()
         self.publish_at = end + max(PUBLISH_S, (end - start) / PUBLISH_SHARE)
         return view
@@ -249,12 +254,39 @@ def _open_optuna(study: StudySpec, known_trials: int) -> OptunaStudy:
     )
 
 
+@contextmanager
+def _workers(study: StudySpec) -> Iterator[Workers]:
+    """Those of the study's executor, told where its artifacts are seen from elsewhere."""
+    if study.executor.local:
+        with study.executor.start(_evaluator(study), Survey(targets=study.timed)) as workers:
+            yield workers
+        return
+    store, token = store_at(study.artifacts), uuid.uuid4().hex
+    probe = f"probe-{digest(study.name)}"
+    school = School(
+        task=study.task,
+        device=study.executor.train_device,
+        num_devices=study.executor.num_devices,
+        scorer=next(iter(study.targets.values())),
+        artifacts=absolute(study.artifacts),
+        probe=probe,
+        token=token,
+    )
+    store.write(probe, io.BytesIO(token.encode()))
+    try:
+        survey = Survey(targets=study.timed, school=school)
+        with study.executor.start(_evaluator(study), survey) as workers:
+            yield workers
+    finally:
+        store.remove(probe)
+
+
 def _evaluator(study: StudySpec) -> Evaluate:
-    """What a worker does with a job; picklable."""
+    """What a worker does with a job, in whatever folder; picklable."""
     executor = study.executor
     return partial(
         evaluate,
-        study=study,
+        study=dataclasses.replace(study, artifacts=absolute(study.artifacts)),
         device=executor.train_device,
         threads=executor.num_threads,
         devices=executor.num_devices,

@@ -72,7 +72,8 @@ def read_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
     space = with_rehearsed(document, _read_space(document), load(task).signature)
     check_buildable(document, space, load(task))
     _check_augmentation(document, space, task)
-    targets = _read_targets(document)
+    executor = _read_executor(document)
+    targets = _read_targets(document, here=executor.local)
     _check_precisions(document, space, targets)
     objectives = _read_objectives(document, task, targets)
     return StudySpec(
@@ -87,7 +88,7 @@ def read_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
         objectives=objectives,
         search=_read_search(document, objectives, task.metric),
         confirm=_read_confirm(document),
-        executor=_read_executor(document),
+        executor=executor,
         storage=storage,
         artifacts=artifacts,
         raw=data,
@@ -211,22 +212,25 @@ def _check_augmentation(document: Document, space: Space, task: Task) -> None:
             )
 
 
-def _read_targets(document: Document) -> dict[str, Target]:
+def _read_targets(document: Document, *, here: bool) -> dict[str, Target]:
+    """`here`: whether this machine is the one that measures."""
     raw = document.data.get("targets")
     if raw is None:
         return {"cpu": Target()}
     if not isinstance(raw, dict) or not raw:
         raise document.error(("targets",), f"{raw!r} names no target; write cpu: {{device: cpu}}")
-    return {str(name): _read_target(document, name, options) for name, options in raw.items()}
+    return {
+        str(name): _read_target(document, name, options, here) for name, options in raw.items()
+    }
 
 
-def _read_target(document: Document, name: str, raw: object) -> Target:
+def _read_target(document: Document, name: str, raw: object, here: bool) -> Target:
     path: Path_ = ("targets", name)
     options = dict(raw) if isinstance(raw, dict) else {} if raw is None else raw
     if isinstance(options, dict) and "runtime" in options:
         options["runtime"] = _make(document, "runtime", options["runtime"], (*path, "runtime"))
     target: Target = _construct(document, Target, "a target", options, path)
-    if reason := target.check():
+    if here and (reason := target.check()):
         raise document.error((*path, "device"), reason)
     return target
 
@@ -387,6 +391,8 @@ def _read_confirm(document: Document) -> ConfirmSettings | None:
 def _read_executor(document: Document) -> Executor:
     raw, path = document.data.get("executor", "process"), ("executor",)
     executor: Executor = _make(document, "executor", raw, path)
+    if not executor.local:
+        return executor
     if reason := missing_device(executor.train_device):
         name = _named(document, raw, path)[0]
         raise document.error((*path, name, "device"), reason)

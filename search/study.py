@@ -115,6 +115,12 @@ class StudySpec:
         """The task's metric."""
         return self.task.metric
 
+    @property
+    def timed(self) -> dict[str, Target]:
+        """The targets on which an objective is measured."""
+        asked = {o.cost.target for o in self.objectives if o.cost is not None}
+        return {name: target for name, target in self.targets.items() if name in asked}
+
     def context(self) -> str:
         """What every key of a candidate includes: data, epochs, seed, own sources, teachers."""
         sources = [self.task_source, self.space.source(), *sorted(self.teachers.values())]

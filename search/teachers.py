@@ -8,7 +8,7 @@ from objectives.tasks import load
 from objectives.training import Training, answers
 from objectives.training.settings import BEST_TEACHER
 from search.applying import rebuild
-from search.artifacts import Folder
+from search.artifacts import store_at
 from search.checkpoints import weights_id
 from search.study import StudySpec
 from spaces.candidate import Candidate
@@ -38,7 +38,7 @@ def _member_outputs(member: Candidate, study: StudySpec, device: str) -> Tensor:
     place = (member.key(study.context()), device)
     if place not in _TOLD:
         try:
-            with Folder(study.artifacts).open_reader(weights_id(member, study)) as file:
+            with store_at(study.artifacts).open_reader(weights_id(member, study)) as file:
                 weights = torch.load(file, map_location="cpu", weights_only=True)
         except FileNotFoundError as error:
             raise TeacherError("teacher best: its weights are not there any more") from error

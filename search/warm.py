@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from objectives.tasks import load
-from search.artifacts import Folder, weights_name
+from search.artifacts import Artifacts, weights_name
 from search.errors import InputError
 from search.evaluation import Artifact, Evaluation, worked_s
 from search.keys import keys_of
@@ -47,7 +47,7 @@ class Earlier:
             artifacts=(),
         )
 
-    def adopted(self, key: str, study: str, folder: Folder) -> tuple[Artifact, ...] | None:
+    def adopted(self, key: str, study: str, folder: Artifacts) -> tuple[Artifact, ...] | None:
         """The files as those of `study`'s candidate `key`; None if they are not all there.
 
         A checkpoint is shared by all studies; each has weights of its own.

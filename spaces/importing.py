@@ -2,8 +2,29 @@
 
 import difflib
 import importlib
+import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
+
+_OWN: set[str] = set()
+"""Top-level names of modules that studies have named."""
+
+
+def own_modules() -> list[Path]:
+    """Files and packages of the user's own that were named so far, without installed ones."""
+    found = []
+    for name in sorted(_OWN):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is not None and not _installed(Path(file)):
+            found.append(Path(file).parent if Path(file).name == "__init__.py" else Path(file))
+    return found
+
+
+def _installed(file: Path) -> bool:
+    return bool({"site-packages", "dist-packages"} & set(file.parts)) or (
+        file.is_relative_to(Path(__file__).parent.parent)
+    )
 
 
 def import_path(path: str) -> Callable[..., Any]:
@@ -21,6 +42,7 @@ def import_path(path: str) -> Callable[..., Any]:
             f"module {module_name!r} does not import ({reason}); "
             "it must stand beside the study file, in the current folder, or be installed"
         ) from error
+    _OWN.add(module_name.partition(".")[0])
     found = vars(module).get(name)
     if not callable(found):
         names = sorted(n for n, value in vars(module).items() if callable(value) and n[0] != "_")

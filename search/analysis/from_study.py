@@ -12,7 +12,7 @@ from objectives.costs import Latency
 from objectives.tasks import load
 from search.analysis.subject import Subject, read_target
 from search.applying import CALIBRATION_PRICE, real_inputs, rebuild
-from search.artifacts import Folder
+from search.artifacts import store_at
 from search.checkpoints import weights_id
 from search.errors import InputError
 from search.evaluate import evaluate
@@ -96,7 +96,7 @@ def build(
     inputs = real_inputs(study, CALIBRATION_PRICE)
     artifact = weights_id(candidate, study)
     try:
-        with Folder(study.artifacts).open_reader(artifact) as file:
+        with store_at(study.artifacts).open_reader(artifact) as file:
             network, precision = rebuild(candidate, study, torch.load(file, weights_only=True))
             return network, inputs, precision, ()
     except FileNotFoundError:

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from search.executors.executor import Ask, Evaluate, Run, Tell
+from search.executors.executor import Ask, Evaluate, Tell, Workers
+from search.places import Survey
 
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
@@ -19,9 +20,9 @@ class Inline:
     """CPU threads of a training."""
 
     @property
-    def num_workers(self) -> int:
-        """One job at a time."""
-        return 1
+    def local(self) -> bool:
+        """Yes."""
+        return True
 
     @property
     def train_device(self) -> str:
@@ -39,11 +40,11 @@ class Inline:
         return 1
 
     @contextmanager
-    def start(self, evaluate: Evaluate) -> Iterator[Run]:
+    def start(self, evaluate: Evaluate, survey: Survey) -> Iterator[Workers]:
         """A loop."""
 
         def run(ask: Ask, tell: Tell) -> None:
             while (job := ask()) is not None:
                 tell(job, evaluate(job))
 
-        yield run
+        yield Workers(run=run, num=1, places=survey.measuring(list(survey.targets)))

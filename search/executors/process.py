@@ -15,9 +15,12 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from search.evaluation import Evaluation, Job
+from search.executors.driving import Results, drive
 from search.executors.early import start_fork_server
-from search.executors.executor import Ask, Evaluate, Run, Tell
+from search.executors.executor import Ask, Evaluate, Tell, Workers
+from search.executors.lost import lost
 from search.executors.pace import Pace
+from search.places import Survey
 
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
@@ -33,6 +36,11 @@ class Process:
     devices_per_candidate: int = Field(default=1, ge=1)
     """Devices that train one candidate together, from `cuda:0` on; on the CPU so many processes.
     The result is that of one device but for rounding and dropout."""
+
+    @property
+    def local(self) -> bool:
+        """Yes."""
+        return True
 
     @property
     def num_workers(self) -> int:
@@ -56,20 +64,21 @@ class Process:
         return self.devices_per_candidate
 
     @contextmanager
-    def start(self, evaluate: Evaluate) -> Iterator[Run]:
+    def start(self, evaluate: Evaluate, survey: Survey) -> Iterator[Workers]:
         """Workers start on their first job and stay warm until the context ends."""
         start_fork_server()
         jobs: _Jobs = SimpleQueue()
-        results: _Results = SimpleQueue()
+        results: Results = SimpleQueue()
         # a daemon may have no children; all of them end with the driver as it is
         daemon = self.num_devices == 1
         workers = [_Worker(evaluate, jobs, results, daemon) for _ in range(self.num_workers)]
 
         def run(ask: Ask, tell: Tell) -> None:
-            _drive(jobs, results, ask, tell, Pace(self.num_workers))
+            drive(jobs, results, ask, tell, Pace(self.num_workers))
 
         try:
-            yield run
+            places = survey.measuring(list(survey.targets))
+            yield Workers(run=run, num=self.num_workers, places=places)
         finally:
             for worker in workers:
                 worker.stopping = True
@@ -79,38 +88,12 @@ class Process:
 
 
 _Jobs = SimpleQueue[Job | None]
-_Results = SimpleQueue[tuple[Job, Evaluation | BaseException, float]]
-"""A job, what came of it, and the seconds that it took."""
-
-
-def _drive(jobs: _Jobs, results: _Results, ask: Ask, tell: Tell, pace: Pace) -> None:
-    """Ask and tell by turns: what came back is told first, and some jobs are asked for ahead.
-
-    Workers take jobs from the queue themselves: none of them waits for a proposal, which may take
-    a sampler longer than a job takes.
-    """
-    in_flight = 0
-    while True:
-        began = time.perf_counter()
-        while results.empty() and in_flight < pace.most and (job := ask()) is not None:
-            jobs.put(job)
-            in_flight += 1
-        if not in_flight:
-            return
-        asked = time.perf_counter()
-        job, result, job_s = results.get()
-        told = time.perf_counter()
-        in_flight -= 1
-        if isinstance(result, BaseException):
-            raise result
-        tell(job, result)
-        pace.note(turn_s=time.perf_counter() - told + asked - began, job_s=job_s)
 
 
 class _Worker:
     """A process that does jobs, and a thread of the driver that hands them to it."""
 
-    def __init__(self, evaluate: Evaluate, jobs: _Jobs, results: _Results, daemon: bool) -> None:
+    def __init__(self, evaluate: Evaluate, jobs: _Jobs, results: Results, daemon: bool) -> None:
         self.evaluate, self.daemon = evaluate, daemon
         self.jobs, self.results = jobs, results
         self.stopping = False
@@ -189,14 +172,3 @@ def _cause(exitcode: int | None) -> str:
     name = signal.Signals(-exitcode).name
     hint = "; perhaps the system ran out of memory" if name == "SIGKILL" else ""
     return f"its worker was killed by {name}{hint}"
-
-
-def lost(job: Job, cause: str) -> Evaluation:
-    """What is known of a job whose worker died: why."""
-    return Evaluation(
-        trial=job.trial,
-        candidate=job.candidate,
-        rung=job.rung,
-        status="lost",
-        reason=cause,
-    )

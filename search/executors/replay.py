@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 from pydantic.dataclasses import dataclass
 
-from search.executors.executor import Ask, Evaluate, Run, Tell
+from search.executors.executor import Ask, Evaluate, Tell, Workers
+from search.places import Survey
 
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
@@ -21,9 +22,9 @@ class Replay:
         self._function()
 
     @property
-    def num_workers(self) -> int:
-        """One job at a time."""
-        return 1
+    def local(self) -> bool:
+        """Yes."""
+        return True
 
     @property
     def train_device(self) -> str:
@@ -41,7 +42,7 @@ class Replay:
         return 1
 
     @contextmanager
-    def start(self, evaluate: Evaluate) -> Iterator[Run]:
+    def start(self, evaluate: Evaluate, survey: Survey) -> Iterator[Workers]:
         """`evaluate` is not used: the table knows."""
         answer = self._function()
 
@@ -49,7 +50,7 @@ class Replay:
             while (job := ask()) is not None:
                 tell(job, answer(job))
 
-        yield run
+        yield Workers(run=run, num=1, places=survey.measuring(list(survey.targets)))
 
     def _function(self) -> Evaluate:
         module, _, name = self.answers.partition(":")

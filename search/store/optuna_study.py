@@ -16,7 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from objectives.measurement import Direction
-from search.artifacts import Folder
+from search.artifacts import Artifacts
 from search.errors import InputError
 from search.samplers import Knowledge, Sampler, adviser
 from search.samplers.distributions import distributions, member
@@ -132,7 +132,7 @@ class OptunaStudy:
         else:
             self.study.tell(trial, state=TrialState.FAIL if failed else TrialState.PRUNED)
 
-    def attach(self, path: str, store: Folder) -> None:
+    def attach(self, path: str, store: Artifacts) -> None:
         """Attach a file to the study, over an earlier one, for download from the dashboard."""
         attached = self.study.user_attrs.get(ATTACHED)
         if attached is not None:

@@ -13,9 +13,10 @@ import psutil
 import pytest
 
 from search.evaluation import Evaluation, Job, Price, Train
-from search.executors.executor import Executor, Run
+from search.executors.executor import Executor, Run, Workers
 from search.executors.process import Process
 from search.executors.table import EXECUTORS
+from search.places import Survey
 from spaces.candidate import Candidate
 
 ROOT = Path(__file__).parent.parent.parent
@@ -92,6 +93,7 @@ class Desk:
 def executor_of(name: str) -> Executor:
     options: dict[str, dict[str, object]] = {
         "process": {"workers": 2},
+        "ray": {"workers": 2},
         "replay": {"answers": "test_executors:answer"},
     }
     return EXECUTORS[name](**options.get(name, {}))
@@ -103,15 +105,20 @@ def executor(request: pytest.FixtureRequest) -> Executor:
 
 
 @pytest.fixture(scope="class")
-def run(executor: Executor) -> Iterator[Run]:
-    with executor.start(answer) as run:
-        yield run
+def workers(executor: Executor) -> Iterator[Workers]:
+    with executor.start(answer, Survey()) as workers:
+        yield workers
+
+
+@pytest.fixture(scope="class")
+def run(workers: Workers) -> Run:
+    return workers.run
 
 
 class TestEveryExecutor:
     def test_it_satisfies_the_protocol(self, executor: Executor) -> None:
         assert isinstance(executor, Executor)
-        assert executor.num_workers >= 1
+        assert isinstance(executor.local, bool)
         assert executor.num_threads >= 1
         assert executor.train_device == "cpu"
 
@@ -127,12 +134,10 @@ class TestEveryExecutor:
             assert evaluation.rung == (0 if isinstance(job, Price) else 3)
         assert desk.in_flight == 0
 
-    def test_at_most_one_job_more_than_workers_is_in_flight(
-        self, executor: Executor, run: Run
-    ) -> None:
+    def test_at_most_one_job_more_than_workers_is_in_flight(self, workers: Workers) -> None:
         desk = Desk([price(n) for n in range(12)])
-        run(desk.ask, desk.tell)
-        assert 1 <= desk.most_in_flight <= executor.num_workers + 1
+        workers.run(desk.ask, desk.tell)
+        assert 1 <= desk.most_in_flight <= workers.num + 1
 
     def test_it_can_run_again_after_it_had_no_more_jobs(self, run: Run) -> None:
         for count in (3, 0, 2):
@@ -168,8 +173,13 @@ def test_exception_in_the_loop_ends_the_run(name: str, place: str) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    with executor_of(name).start(answer) as run, pytest.raises(ZeroDivisionError):
-        run(broken if place == "ask" else desk.ask, broken if place == "tell" else desk.tell)
+    with (
+        executor_of(name).start(answer, Survey()) as workers,
+        pytest.raises(ZeroDivisionError),
+    ):
+        workers.run(
+            broken if place == "ask" else desk.ask, broken if place == "tell" else desk.tell
+        )
 
 
 # --- workers that die ---
@@ -177,8 +187,8 @@ def test_exception_in_the_loop_ends_the_run(name: str, place: str) -> None:
 
 @pytest.fixture(scope="module")
 def two_workers() -> Iterator[Run]:
-    with Process(workers=2).start(answer) as run:
-        yield run
+    with Process(workers=2).start(answer, Survey()) as workers:
+        yield workers.run
 
 
 @pytest.mark.parametrize(
@@ -231,9 +241,9 @@ def test_workers_stay_for_many_jobs_and_take_torch_from_one_server(two_workers: 
 
 
 def test_workers_end_with_the_context(tmp_path: Path) -> None:
-    with Process(workers=2).start(answer) as run:
+    with Process(workers=2).start(answer, Survey()) as found:
         desk = Desk([price(n) for n in range(6)])
-        run(desk.ask, desk.tell)
+        found.run(desk.ask, desk.tell)
         workers = {int(evaluation.seconds["pid"]) for _, evaluation in desk.told}
         assert all(alive(pid) for pid in workers)
     wait_until(lambda: not any(alive(pid) for pid in workers))
@@ -254,6 +264,7 @@ import os, sys, time
 from pathlib import Path
 from search.evaluation import Price
 from search.executors.process import Process
+from search.places import Survey
 from spaces.candidate import Candidate
 
 def never_ending(job):
@@ -269,8 +280,8 @@ def ask():
     )
 
 if __name__ == "__main__":
-    with Process(workers=2).start(never_ending) as run:
-        run(ask, lambda job, evaluation: None)
+    with Process(workers=2).start(never_ending, Survey()) as workers:
+        workers.run(ask, lambda job, evaluation: None)
 """
 
 

@@ -1,0 +1,313 @@
+"""Ray Tune as an executor: several real nodes on this machine, and what goes wrong with them."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import ledger
+import pytest
+
+from search.errors import InputError
+from search.evaluation import COUNTED, Confirm, Evaluation, Job, Price, Train
+from search.executors.pieces import joined, pieces
+from search.executors.ray_tune import Ray
+from search.executors.ray_tune.environment import prepare
+from search.places import School, Survey
+from spaces.candidate import Candidate
+
+ROOT = Path(__file__).parent.parent
+PATIENCE_S = 120.0
+
+
+def answer(job: Job) -> Evaluation:
+    """Says on which node it is; waits, or dies, if the candidate says so."""
+    import ray
+
+    orders = job.candidate.architecture
+    node = ray.get_runtime_context().get_node_id()
+    if "begun" in orders:
+        with Path(orders["begun"]).open("a") as file:
+            file.write(f"{node} {os.getpid()}\n")
+    if "wait_for" in orders:
+        end = time.monotonic() + PATIENCE_S
+        while not Path(orders["wait_for"]).exists() and time.monotonic() < end:
+            time.sleep(0.02)
+    if "die_by" in orders:
+        os.kill(os.getpid(), orders["die_by"])
+        time.sleep(PATIENCE_S)
+    return Evaluation(
+        trial=job.trial,
+        candidate=job.candidate,
+        rung=job.rung,
+        status="trained" if isinstance(job, Train) else "priced",
+        reason=node,
+    )
+
+
+def candidate(**orders: object) -> Candidate:
+    return Candidate(
+        family="convnet", architecture=orders, training={}, augmentation={}, compression=()
+    )
+
+
+def price(trial: int, **orders: object) -> Price:
+    return Price(trial=trial, candidate=candidate(**orders))
+
+
+def train(trial: int, **orders: object) -> Train:
+    return Train(trial=trial, candidate=candidate(**orders), until_epoch=3, checkpoint=None)
+
+
+class Desk:
+    def __init__(self, jobs: list[Job]) -> None:
+        self.jobs = jobs
+        self.told: dict[int | None, Evaluation] = {}
+
+    def ask(self) -> Job | None:
+        return self.jobs.pop(0) if self.jobs else None
+
+    def tell(self, job: Job, evaluation: Evaluation) -> None:
+        assert job.trial not in self.told, "told twice"
+        self.told[job.trial] = evaluation
+
+
+# --- a job cut into pieces ---
+
+OWNERS = {"board": "target:board", "gpu": "target:gpu"}
+
+
+def test_price_is_cut_by_the_machines_of_its_targets() -> None:
+    cut = dict(pieces(price(0), ["cpu", "board", "gpu"], OWNERS))
+    assert {kind: piece.on for kind, piece in cut.items()} == {  # type: ignore[union-attr]
+        "train": ("cpu", COUNTED),
+        "target:board": ("board",),
+        "target:gpu": ("gpu",),
+    }
+
+
+def test_price_of_one_machine_stays_whole() -> None:
+    [(kind, piece)] = pieces(price(0), ["board"], OWNERS)
+    assert kind == "target:board"
+    assert isinstance(piece, Price)
+    assert piece.on == ("board", COUNTED)
+
+
+def test_confirmation_trains_anywhere_and_is_timed_where_the_target_is() -> None:
+    job = Confirm(trial=3, candidate=candidate(), seed=1, rung=9)
+    (first, trained), (second, timed) = pieces(job, ["board"], OWNERS)
+    assert (first, second) == ("train", "target:board")
+    assert isinstance(trained, Confirm)
+    assert trained.on == (COUNTED,)
+    assert isinstance(timed, Price)
+    assert timed.again
+    assert timed.on == ("board",)
+
+
+def test_training_is_one_piece() -> None:
+    job = train(0)
+    assert pieces(job, ["board"], OWNERS) == [("train", job)]
+
+
+@pytest.mark.parametrize("status", ["lost", "failed", "away"])
+def test_a_job_is_worth_what_its_worst_piece_is(status: Any) -> None:
+    good = Evaluation(trial=0, candidate=candidate(), rung=0, status="priced")
+    bad = Evaluation(trial=0, candidate=candidate(), rung=0, status=status, reason="why")
+    assert joined([good, bad]) == bad
+    assert joined([good, good]).status == "priced"
+
+
+# --- nodes ---
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head with one CPU, and a node that owns the target `board`."""
+    prepare()
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    made.board = made.add_node(num_cpus=0, resources={"target:board": 1})
+    yield made
+    made.shutdown()
+
+
+def node_ids(cluster: Any) -> dict[str, str]:
+    import ray
+
+    return {
+        "board" if "target:board" in node["Resources"] else "other": node["NodeID"]
+        for node in ray.nodes()
+        if node["Alive"]
+    }
+
+
+class Board:
+    """A target of which only its name matters here."""
+
+    def check(self) -> None:
+        return None
+
+    def description(self) -> dict[str, str]:
+        return {"device": "a board"}
+
+
+def test_what_is_timed_runs_on_the_targets_node_and_training_elsewhere(cluster: Any) -> None:
+    survey = Survey(targets={"board": Board()})  # type: ignore[dict-item]
+    desk = Desk([price(n) if n % 2 else train(n) for n in range(10)])
+    with Ray(address=cluster.address).start(answer, survey) as workers:
+        workers.run(desk.ask, desk.tell)
+        nodes = node_ids(cluster)
+        assert workers.places["board"].device == {"device": "a board"}
+    assert sorted(desk.told) == list(range(10))  # type: ignore[type-var]
+    assert {e.reason for n, e in desk.told.items() if n % 2} == {nodes["board"]}  # type: ignore[operator]
+    assert {e.reason for n, e in desk.told.items() if not n % 2} == {nodes["other"]}  # type: ignore[operator]
+
+
+def test_job_of_a_node_that_goes_is_done_on_another(cluster: Any, tmp_path: Path) -> None:
+    added = [cluster.add_node(num_cpus=0, resources={"late": 1}) for _ in range(2)]
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    executor = Ray(address=cluster.address, cpus=0, resources={"late": 1}, workers=1)
+    desk = Desk([train(0, begun=str(begun), wait_for=str(go)), train(1)])
+    with executor.start(answer, Survey()) as workers:
+
+        def disturb() -> None:
+            while not begun.exists() or not begun.read_text():
+                time.sleep(0.05)
+            place, process = begun.read_text().split()
+            [doomed] = [node for node in added if node.node_id == place]
+            cluster.remove_node(doomed, allow_graceful=False)
+            with suppress(ProcessLookupError):  # a machine takes its processes with it
+                os.kill(int(process), signal.SIGKILL)
+            go.touch()
+
+        thread = threading.Thread(target=disturb)
+        thread.start()
+        workers.run(desk.ask, desk.tell)
+        thread.join()
+    assert {n: e.status for n, e in desk.told.items()} == {0: "trained", 1: "trained"}
+    tries = [line.split()[0] for line in begun.read_text().splitlines()]
+    assert len(tries) == len(set(tries)) == 2
+
+
+def test_worker_that_dies_loses_its_own_job_alone(cluster: Any) -> None:
+    desk = Desk([train(0, die_by=int(signal.SIGKILL)), train(1), train(2)])
+    with Ray(address=cluster.address).start(answer, Survey()) as workers:
+        workers.run(desk.ask, desk.tell)
+    assert Counter(e.status for e in desk.told.values()) == {"lost": 1, "trained": 2}
+    assert "its worker died" in desk.told[0].reason
+
+
+def test_resource_that_no_node_has_is_told_before_anything_starts(cluster: Any) -> None:
+    executor = Ray(address=cluster.address, resources={"a100": 1})
+    with (
+        pytest.raises(InputError, match=r"needs CPU: 1, a100: 1 on one node; the cluster has"),
+        executor.start(answer, Survey()),
+    ):
+        pass
+
+
+def test_address_where_nobody_answers(folder: Path) -> None:
+    program = (
+        "from search.executors.ray_tune import Ray\n"
+        "from search.places import Survey\n"
+        "with Ray(address='127.0.0.1:1').start(print, Survey()): pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    last = done.stderr.splitlines()[-1]
+    assert "InputError: executor.ray.address: no Ray cluster answers at '127.0.0.1:1'" in last
+
+
+def test_artifacts_that_a_machine_does_not_see(tmp_path: Path) -> None:
+    from objectives.target import Target
+    from objectives.tasks.digits import Digits
+
+    school = School(
+        task=Digits(),
+        device="cpu",
+        num_devices=1,
+        scorer=Target(),
+        artifacts=str(tmp_path),
+        probe="probe-1",
+        token="of this run",
+    )
+    problem = Survey(school=school).training().problem
+    assert problem is not None
+    assert problem.startswith(f"artifacts: what the driver writes to {tmp_path} is not seen there")
+    (tmp_path / "probe-1").write_text("of an earlier run")
+    assert Survey(school=school).training().problem is not None
+    (tmp_path / "probe-1").write_text("of this run")
+    assert Survey(school=school).training().problem is None
+
+
+# --- whole studies ---
+
+
+class Driver:
+    """`search.run` on the cluster, in a process group of its own."""
+
+    def __init__(self, study: Path, address: str) -> None:
+        self.database = study.parent / "small.db"
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "search.run", str(study), "--quiet"),
+                *(f"executor={{ray: {{address: '{address}'}}}}", "search.trials=8"),
+            ],
+            cwd=study.parent,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def wait_for_evaluations(self, number: int) -> None:
+        end = time.monotonic() + PATIENCE_S
+        while self._num_evaluations() < number:
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+    def _num_evaluations(self) -> int:
+        if not self.database.exists():
+            return 0
+        try:
+            return len(ledger.evaluations(self.database))
+        except sqlite3.OperationalError:  # its tables are not made yet
+            return 0
+
+    def finish(self) -> tuple[int, str]:
+        _, err = self.process.communicate(timeout=PATIENCE_S)
+        lines = [line for line in err.splitlines() if line.startswith("paretune")]
+        return self.process.returncode, "\n".join(lines)
+
+
+def test_study_whose_driver_is_killed_and_interrupted_goes_on(cluster: Any, small: Path) -> None:
+    first = Driver(small, cluster.address)
+    first.wait_for_evaluations(3)
+    os.killpg(first.process.pid, signal.SIGKILL)
+    first.process.communicate()
+    before = ledger.evaluations(small.parent / "small.db")
+
+    second = Driver(small, cluster.address)
+    second.wait_for_evaluations(len(before) + 2)
+    second.process.send_signal(signal.SIGINT)
+    assert second.finish() == (130, "paretune: interrupted; the same command goes on from here")
+
+    assert Driver(small, cluster.address).finish() == (0, "")
+    rows = ledger.evaluations(small.parent / "small.db")
+    assert rows[: len(before)] == before
+    places = Counter((row.trial, row.rung) for row in rows)
+    assert set(places.values()) == {1}
+    assert not list((small.parent / "small.artifacts").glob("probe-*"))
+    assert not list((small.parent / "small.artifacts").glob("*.part"))
