@@ -59,17 +59,14 @@ class School:
     def _unseen(self) -> str | None:
         try:
             with store_at(self.artifacts).open_reader(self.probe) as file:
-                seen = file.read() == self.token.encode()
-                why = "something else is there"
+                if file.read() == self.token.encode():
+                    return None
+            why = "something else is there"
         except Exception as error:
-            seen, why = False, type(error).__name__
+            why = type(error).__name__
         return (
-            None
-            if seen
-            else (
-                f"artifacts: what the driver writes to {self.artifacts} is not seen there ({why}); "
-                "name a folder that all machines share, or s3://BUCKET"
-            )
+            f"artifacts: what the driver writes to {self.artifacts} is not seen there ({why}); "
+            "name a folder that all machines share, or s3://BUCKET"
         )
 
 

@@ -11,6 +11,7 @@ from objectives.runtimes.onnxruntime import OnnxRuntime
 from objectives.target import Target
 from objectives.tasks.digits import Digits
 from search.errors import InputError
+from search.executors.inline import Inline
 from search.executors.process import Process
 from search.samplers.informed import EHVI
 from search.samplers.optuna_samplers import TPE
@@ -182,7 +183,7 @@ def test_overrides_reach_every_section(folder: Path) -> None:
     )
     study = read_study(write(folder, GOOD), overrides)
     assert study.search.trials == 3
-    assert study.executor.num_workers == 1
+    assert isinstance(study.executor, Inline)
     assert study.objectives[0].limit == 0.9
     assert study.targets["big"].batch == 1
     assert study.space.choices[-4].name == "training.batch"
