@@ -191,7 +191,8 @@ def table(name: str, rows: list[dict[str, Any]]) -> str:
     for method in methods:
         own = [r for r in rows if r["problem"] == name and r["method"] == method]
         marks = [_spread([r["at"].get(str(mark)) for r in own], 3) for mark in MARKS]
-        ends = [_spread([r["to"][str(share)] or 10**6 for r in own], 0) for share in SHARES]
+        most = max(int(mark) for r in own for mark in r["at"])
+        ends = [_spread([r["to"][str(share)] or np.inf for r in own], 0, most) for share in SHARES]
         cpu = statistics.median(r["cpu_s"] for r in own)
         lines.append(f"| {method} | {' | '.join([*marks, *ends])} | {cpu:.1f} |")
     return "\n".join(lines)
@@ -249,15 +250,15 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     figure.write_html(path, include_plotlyjs="cdn")
 
 
-def _spread(values: list[Any], digits: int) -> str:
-    """Median (first quartile to third); what was never reached is '> 200'."""
+def _spread(values: list[Any], digits: int, most: int = 0) -> str:
+    """Median (first quartile to third); what was not reached in `most` trainings is '> most'."""
     known = [value for value in values if value is not None]
     if not known:
         return "-"
-    low, middle, high = (float(np.quantile(known, q)) for q in (0.25, 0.5, 0.75))
+    low, middle, high = np.quantile(np.minimum(known, 10**6), (0.25, 0.5, 0.75)).tolist()
 
     def told(value: float) -> str:
-        return "> 200" if value > 10**5 else f"{value:.{digits}f}"
+        return f"> {most}" if value > 10**5 else f"{value:.{digits}f}"
 
     return told(middle) if len(known) == 1 else f"{told(middle)} ({told(low)} to {told(high)})"
 

@@ -321,6 +321,30 @@ def test_proposals_take_those_in_flight_into_account() -> None:
     assert len(set(batch)) == 8
 
 
+def test_batch_is_proposed_from_one_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    study, fits = searched(12, box=lambda: BOX, costs=costs_of), []
+
+    class Counted(Process):
+        def __init__(self, *arguments: Any, refit: bool = True, **options: Any) -> None:
+            fits.append(refit)
+            super().__init__(*arguments, refit=refit, **options)
+
+    monkeypatch.setattr("search.samplers.ehvi.sampler.Process", Counted)
+    for _ in range(32):
+        study.ask(dict(GRID))
+    assert sum(fits) == 2  # the score's, the cost's
+
+
+def test_model_starts_with_few_results_where_many_are_in_flight() -> None:
+    """With 4 to start: 3 that are done and 1 that runs will do, 2 and 2 will not."""
+    for done, in_flight, modelled in ((3, 1, True), (2, 2, False), (3, 0, False)):
+        study = searched(done, box=lambda: BOX)
+        for _ in range(in_flight):
+            study.ask(dict(GRID))
+        worth = study.sampler.worth(study, GRID, EVERYTHING[:3])  # type: ignore[attr-defined]
+        assert (worth is not None) == modelled
+
+
 @pytest.mark.parametrize(
     "values",
     [

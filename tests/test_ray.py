@@ -18,6 +18,7 @@ import pytest
 
 from search.errors import InputError
 from search.evaluation import COUNTED, Confirm, Evaluation, Job, Price, Train
+from search.executors.executor import Workers
 from search.executors.pieces import joined, pieces
 from search.executors.ray_tune import Ray
 from search.executors.ray_tune.environment import prepare
@@ -130,24 +131,14 @@ def test_a_job_is_worth_what_its_worst_piece_is(status: Any) -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head with one CPU, and a node that owns the target `board`."""
+    """A head with two CPUs, and two nodes that own the target `board`."""
     prepare()
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    made.board = made.add_node(num_cpus=0, resources={"target:board": 1})
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    made.boards = [made.add_node(num_cpus=0, resources={"target:board": 1}) for _ in range(2)]
     yield made
     made.shutdown()
-
-
-def node_ids(cluster: Any) -> dict[str, str]:
-    import ray
-
-    return {
-        "board" if "target:board" in node["Resources"] else "other": node["NodeID"]
-        for node in ray.nodes()
-        if node["Alive"]
-    }
 
 
 class Board:
@@ -160,59 +151,65 @@ class Board:
         return {"device": "a board"}
 
 
-def test_what_is_timed_runs_on_the_targets_node_and_training_elsewhere(cluster: Any) -> None:
+@pytest.fixture(scope="module")
+def workers(cluster: Any) -> Iterator[Workers]:
     survey = Survey(targets={"board": Board()})  # type: ignore[dict-item]
+    with Ray(address=cluster.address, workers=1).start(answer, survey) as found:
+        yield found
+
+
+def test_what_is_timed_runs_on_the_targets_node_and_training_elsewhere(
+    cluster: Any, workers: Workers
+) -> None:
     desk = Desk([price(n) if n % 2 else train(n) for n in range(10)])
-    with Ray(address=cluster.address).start(answer, survey) as workers:
-        workers.run(desk.ask, desk.tell)
-        nodes = node_ids(cluster)
-        assert workers.places["board"].device == {"device": "a board"}
-    assert sorted(desk.told) == list(range(10))  # type: ignore[type-var]
-    assert {e.reason for n, e in desk.told.items() if n % 2} == {nodes["board"]}  # type: ignore[operator]
-    assert {e.reason for n, e in desk.told.items() if not n % 2} == {nodes["other"]}  # type: ignore[operator]
+    workers.run(desk.ask, desk.tell)
+    boards = {node.node_id for node in cluster.boards}
+    assert workers.places["board"].device == {"device": "a board"}
+    assert set(desk.told) == set(range(10))
+    assert {desk.told[n].reason for n in range(1, 10, 2)} <= boards
+    assert {desk.told[n].reason for n in range(0, 10, 2)} == {cluster.head_node.node_id}
 
 
-def test_job_of_a_node_that_goes_is_done_on_another(cluster: Any, tmp_path: Path) -> None:
-    added = [cluster.add_node(num_cpus=0, resources={"late": 1}) for _ in range(2)]
+def test_worker_that_dies_loses_its_own_job_alone(workers: Workers) -> None:
+    desk = Desk([train(0, die_by=int(signal.SIGKILL)), train(1), train(2), price(3)])
+    workers.run(desk.ask, desk.tell)
+    told = {n: e.status for n, e in desk.told.items()}
+    assert told == {0: "lost", 1: "trained", 2: "trained", 3: "priced"}
+    assert desk.told[0].reason == "its worker died; perhaps the system ran out of memory"
+
+
+def test_resource_that_no_node_has_is_told_before_anything_starts(workers: Workers) -> None:
+    from search.executors.ray_tune.cluster import check_room
+
+    with pytest.raises(
+        InputError, match=r"it needs CPU: 1, a100: 1 on one node; the cluster has .*\{CPU: 2\}"
+    ):
+        check_room("it", {"CPU": 1.0, "a100": 1.0})
+
+
+def test_job_of_a_node_that_goes_is_done_on_another(
+    cluster: Any, workers: Workers, tmp_path: Path
+) -> None:
     begun, go = tmp_path / "begun", tmp_path / "go"
-    executor = Ray(address=cluster.address, cpus=0, resources={"late": 1}, workers=1)
-    desk = Desk([train(0, begun=str(begun), wait_for=str(go)), train(1)])
-    with executor.start(answer, Survey()) as workers:
+    desk = Desk([price(0, begun=str(begun), wait_for=str(go)), train(1)])
 
-        def disturb() -> None:
-            while not begun.exists() or not begun.read_text():
-                time.sleep(0.05)
-            place, process = begun.read_text().split()
-            [doomed] = [node for node in added if node.node_id == place]
-            cluster.remove_node(doomed, allow_graceful=False)
-            with suppress(ProcessLookupError):  # a machine takes its processes with it
-                os.kill(int(process), signal.SIGKILL)
-            go.touch()
+    def disturb() -> None:
+        while not begun.exists() or not begun.read_text():
+            time.sleep(0.05)
+        place, process = begun.read_text().split()
+        [doomed] = [node for node in cluster.boards if node.node_id == place]
+        cluster.remove_node(doomed, allow_graceful=False)
+        with suppress(ProcessLookupError):  # a machine takes its processes with it
+            os.kill(int(process), signal.SIGKILL)
+        go.touch()
 
-        thread = threading.Thread(target=disturb)
-        thread.start()
-        workers.run(desk.ask, desk.tell)
-        thread.join()
-    assert {n: e.status for n, e in desk.told.items()} == {0: "trained", 1: "trained"}
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    workers.run(desk.ask, desk.tell)
+    thread.join()
+    assert {n: e.status for n, e in desk.told.items()} == {0: "priced", 1: "trained"}
     tries = [line.split()[0] for line in begun.read_text().splitlines()]
     assert len(tries) == len(set(tries)) == 2
-
-
-def test_worker_that_dies_loses_its_own_job_alone(cluster: Any) -> None:
-    desk = Desk([train(0, die_by=int(signal.SIGKILL)), train(1), train(2)])
-    with Ray(address=cluster.address).start(answer, Survey()) as workers:
-        workers.run(desk.ask, desk.tell)
-    assert Counter(e.status for e in desk.told.values()) == {"lost": 1, "trained": 2}
-    assert "its worker died" in desk.told[0].reason
-
-
-def test_resource_that_no_node_has_is_told_before_anything_starts(cluster: Any) -> None:
-    executor = Ray(address=cluster.address, resources={"a100": 1})
-    with (
-        pytest.raises(InputError, match=r"needs CPU: 1, a100: 1 on one node; the cluster has"),
-        executor.start(answer, Survey()),
-    ):
-        pass
 
 
 def test_address_where_nobody_answers(folder: Path) -> None:
@@ -288,6 +285,7 @@ class Driver:
 
     def finish(self) -> tuple[int, str]:
         _, err = self.process.communicate(timeout=PATIENCE_S)
+        assert "Traceback" not in err, err
         lines = [line for line in err.splitlines() if line.startswith("paretune")]
         return self.process.returncode, "\n".join(lines)
 
@@ -304,8 +302,9 @@ def test_study_whose_driver_is_killed_and_interrupted_goes_on(cluster: Any, smal
     second.process.send_signal(signal.SIGINT)
     assert second.finish() == (130, "paretune: interrupted; the same command goes on from here")
 
-    assert Driver(small, cluster.address).finish() == (0, "")
+    ended = Driver(small, cluster.address).finish()
     rows = ledger.evaluations(small.parent / "small.db")
+    assert ended == (0, ""), rows
     assert rows[: len(before)] == before
     places = Counter((row.trial, row.rung) for row in rows)
     assert set(places.values()) == {1}

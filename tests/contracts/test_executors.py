@@ -134,10 +134,10 @@ class TestEveryExecutor:
             assert evaluation.rung == (0 if isinstance(job, Price) else 3)
         assert desk.in_flight == 0
 
-    def test_at_most_one_job_more_than_workers_is_in_flight(self, workers: Workers) -> None:
+    def test_at_most_twice_as_many_jobs_as_workers_are_in_flight(self, workers: Workers) -> None:
         desk = Desk([price(n) for n in range(12)])
         workers.run(desk.ask, desk.tell)
-        assert 1 <= desk.most_in_flight <= workers.num + 1
+        assert 1 <= desk.most_in_flight <= 2 * workers.num
 
     def test_it_can_run_again_after_it_had_no_more_jobs(self, run: Run) -> None:
         for count in (3, 0, 2):
@@ -166,20 +166,16 @@ class TestEveryExecutor:
 
 
 @pytest.mark.parametrize("name", EXECUTORS)
-@pytest.mark.parametrize("place", ["ask", "tell"])
-def test_exception_in_the_loop_ends_the_run(name: str, place: str) -> None:
+def test_exception_in_the_loop_ends_the_run(name: str) -> None:
     desk = Desk([price(n) for n in range(4)])
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    with (
-        executor_of(name).start(answer, Survey()) as workers,
-        pytest.raises(ZeroDivisionError),
-    ):
-        workers.run(
-            broken if place == "ask" else desk.ask, broken if place == "tell" else desk.tell
-        )
+    with executor_of(name).start(answer, Survey()) as workers:
+        for ask, tell in ((broken, desk.tell), (desk.ask, broken)):
+            with pytest.raises(ZeroDivisionError):
+                workers.run(ask, tell)
 
 
 # --- workers that die ---

@@ -8,6 +8,8 @@ QUIET = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # workers that are busy when a run ends are ended after so many seconds
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "1",
     # a latency that is timed at a lower priority loses to any other process
     "RAY_worker_niceness": "0",
     # without it Ray warns that it has made a token; a cluster of several machines needs it anyway

@@ -27,8 +27,8 @@ from search.places import Survey
 if TYPE_CHECKING:
     from search.executors.ray_tune import Ray
 
-GRACE_S = 3.0
-"""Seconds in which workers that are idle at the end go home by themselves."""
+GRACE_S = 10.0
+"""Seconds at most in which Tune lets go of its workers at the end."""
 LITTLE = 0.001
 """Of a resource that is asked for only to name a node."""
 

@@ -86,6 +86,7 @@ class Trials(threading.Thread):
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=-1),
                 callbacks=[_Watch(self.crew)],
+                stop=_Closing(self.crew),
             ),
         )
         try:
@@ -100,6 +101,25 @@ class Trials(threading.Thread):
             return
         if not self.crew.closing:
             raise RuntimeError("no worker is left")
+
+
+class _Closing(tune.Stopper):  # type: ignore[misc]  # untyped
+    """Ends Tune's run with the crew's: workers without a node, and busy ones, too."""
+
+    def __init__(self, crew: Crew) -> None:
+        self.crew = crew
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As for `_Watch`."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No report ends a worker."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Asked all the time."""
+        return self.crew.closing
 
 
 class _Watch(tune.Callback):  # type: ignore[misc]  # untyped

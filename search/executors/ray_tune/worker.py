@@ -31,8 +31,6 @@ def serve(
         os.chdir(folder)
     sys.path += [path for path in paths if path not in sys.path and Path(path).exists()]
     evaluate, survey = pickle.loads(work)
-    import search.executors.warm  # noqa: F401  # what a job needs is loaded before the first one
-
     me = config["worker"]
     name, kind, life = me["name"], me["kind"], uuid.uuid4().hex
     about = looked_at(survey, me["targets"], trains=me["trains"])

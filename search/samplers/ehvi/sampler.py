@@ -31,6 +31,8 @@ REFIT_EVERY = 4
 CLIMBS = 2
 """Times that the neighbours of the most promising candidates are looked at too."""
 PROMISING = 8
+FEWEST = 3
+"""Results without which there is no model, however many candidates are in flight."""
 MOST_KNOWN = 600
 """Observations of an objective that a proposal reads: time grows with their third power."""
 STARTERS = 300
@@ -204,7 +206,9 @@ class EHVISampler(BaseSampler):
         """Beliefs, once enough trials have a value in every objective."""
         values = self._values(past)
         whole = ~np.isnan(values).any(axis=1)
-        if whole.sum() < self._startup:
+        # with many in flight, a model of few results is better than as many draws again
+        started = min(past.num_running, self._startup - FEWEST)
+        if whole.sum() + max(0, started) < self._startup:
             return None
         box = self._box() or default_box(values[whole], past.maximize)
         known = past.num_over + past.num_running
