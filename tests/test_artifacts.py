@@ -120,14 +120,7 @@ class TestBucket:
     def test_study_keeps_its_files_there_and_exports_from_another_folder(
         self, small: Path, command: Command, tmp_path: Path
     ) -> None:
-        done = command(
-            "run",
-            str(small),
-            "artifacts=s3://shelf/study",
-            "search.trials=2",
-            "search.plan=8",
-            "search.rungs=[1]",
-        )
+        done = command("run", str(small), "artifacts=s3://shelf/study", "search.trials=2")
         assert done.returncode == 0, done.stderr
         assert not list(tmp_path.glob("*.artifacts"))
         elsewhere = tmp_path / "elsewhere"
