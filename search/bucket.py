@@ -77,8 +77,8 @@ class Bucket:
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
-        call: Callable[..., Any] = getattr(_client(*_settings()), method)
         try:
+            call: Callable[..., Any] = getattr(_client(*_settings()), method)
             answer = call(Bucket=self.bucket, **request)
             return {**answer, "Body": answer["Body"].read()} if read else answer
         except ClientError as error:
@@ -87,7 +87,7 @@ class Bucket:
                 raise FileNotFoundError(f"{self.address}: {request.get('Key', '')}") from error
             refused = {"403": "refuses these credentials"}.get(code, f"refuses: {error}")
             raise ArtifactsAwayError(f"artifacts: {self.address} {refused}") from error
-        except (BotoCoreError, OSError) as error:
+        except (BotoCoreError, OSError, ValueError) as error:
             raise ArtifactsAwayError(
                 f"artifacts: {self.address} cannot be reached ({_first_line(error)})"
             ) from error

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Literal, Self
 
 from objectives.units import format_quantity
-from search.artifacts import absolute, store_at
+from search.artifacts import ArtifactsAwayError, absolute, store_at
 from search.confirming import Confirmer, reasons, verdicts
 from search.errors import InputError, RunFailedError
 from search.evaluate import evaluate
@@ -44,9 +44,10 @@ from search.tables import (
     verdict_table,
 )
 from search.warm import check_earlier, earlier_trials
-from spaces.candidate import digest
 
 HEARTBEAT_S = 10.0
+PROBE, PROBE_S = "probe-", 3600.0
+"""What tells whether artifacts are seen: begin of its name; a killed run leaves it for so long."""
 PUBLISH_S = 60.0
 """The report is written again at most so often while a study runs, from the first front on."""
 PUBLISH_SHARE = 0.02
@@ -262,7 +263,9 @@ def _workers(study: StudySpec) -> Iterator[Workers]:
             yield workers
         return
     store, token = store_at(study.artifacts), uuid.uuid4().hex
-    probe = f"probe-{digest(study.name)}"
+    probe = f"{PROBE}{token}"
+    for left_behind in store.older_than(PROBE_S, (PROBE,)):
+        store.remove(left_behind)
     school = School(
         task=study.task,
         device=study.executor.train_device,
@@ -278,7 +281,8 @@ def _workers(study: StudySpec) -> Iterator[Workers]:
         with study.executor.start(_evaluator(study), survey) as workers:
             yield workers
     finally:
-        store.remove(probe)
+        with suppress(ArtifactsAwayError):
+            store.remove(probe)
 
 
 def _evaluator(study: StudySpec) -> Evaluate:
@@ -286,7 +290,10 @@ def _evaluator(study: StudySpec) -> Evaluate:
     executor = study.executor
     return partial(
         evaluate,
-        study=dataclasses.replace(study, artifacts=absolute(study.artifacts)),
+        # a worker has no use for the database, nor for its password
+        study=dataclasses.replace(
+            study, artifacts=absolute(study.artifacts), storage=shown(study.storage)
+        ),
         device=executor.train_device,
         threads=executor.num_threads,
         devices=executor.num_devices,

@@ -21,7 +21,7 @@ from search.evaluation import COUNTED, Confirm, Evaluation, Job, Price, Train
 from search.executors.executor import Workers
 from search.executors.pieces import joined, pieces
 from search.executors.ray_tune import Ray
-from search.executors.ray_tune.environment import prepare
+from search.executors.ray_tune.environment import TOKEN, prepare
 from search.places import School, Survey
 from spaces.candidate import Candidate
 
@@ -132,6 +132,8 @@ def test_a_job_is_worth_what_its_worst_piece_is(status: Any) -> None:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head with two CPUs, and two nodes that own the target `board`."""
+    if not TOKEN.exists():
+        os.environ["RAY_AUTH_MODE"] = "disabled"  # or the nodes would want one
     prepare()
     from ray.cluster_utils import Cluster
 
@@ -308,5 +310,6 @@ def test_study_whose_driver_is_killed_and_interrupted_goes_on(cluster: Any, smal
     assert rows[: len(before)] == before
     places = Counter((row.trial, row.rung) for row in rows)
     assert set(places.values()) == {1}
-    assert not list((small.parent / "small.artifacts").glob("probe-*"))
+    probes = list((small.parent / "small.artifacts").glob("probe-*"))
+    assert len(probes) <= 1  # that of the run that was killed
     assert not list((small.parent / "small.artifacts").glob("*.part"))

@@ -36,6 +36,10 @@ class Ray:
     def __post_init__(self) -> None:
         """Read the time now, not when the study runs."""
         self.patience_s()
+        if self.gpus > 1 and self.gpus % 1:
+            raise ValueError(f"gpus: {self.gpus:g} is neither a share of one nor whole")
+        if not (self.cpus or self.gpus or self.resources):
+            raise ValueError("a training needs something: cpus, gpus or resources")
 
     def patience_s(self) -> float:
         """`wait` in seconds."""
@@ -66,7 +70,7 @@ class Ray:
         """Connect, place workers, and wait until there is one of each kind."""
         from search.executors.ray_tune.environment import prepare
 
-        prepare()
+        prepare(self.address)
         from search.executors.ray_tune.start import started
 
         with started(self, evaluate, survey) as workers:

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from search.errors import InputError
 from search.executors.pieces import TRAIN
@@ -40,7 +41,7 @@ def connected(address: str | None, share: Mapping[str, Any]) -> Iterator[None]:
             # sockets lie in it: their paths have a short limit
             folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            quiet |= {"include_dashboard": False, "_temp_dir": folder, **share}
+            quiet |= {"address": "local", "include_dashboard": False, "_temp_dir": folder, **share}
         else:
             _check_answer(address)
             quiet |= {"address": address, "runtime_env": _environment()}
@@ -48,9 +49,9 @@ def connected(address: str | None, share: Mapping[str, Any]) -> Iterator[None]:
         before = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**quiet)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError, RayError) as error:
             if address is None:
-                raise
+                raise InputError(f"executor.ray: {' '.join(str(error).split())[:300]}") from error
             raise InputError(f"executor.ray.address: {_explained(address, error)}") from error
         finally:
             if threading.current_thread() is threading.main_thread():
@@ -88,6 +89,11 @@ def _explained(address: str, error: BaseException) -> str:
             f"the cluster at {address!r} runs another version of Ray or Python; "
             f"install the same on both ({message[:300]})"
         )
+    if "auth" in message.lower() or "token" in message.lower():
+        return (
+            f"the cluster at {address!r} wants another token; copy ~/.ray/auth_token of its head "
+            f"here and set RAY_AUTH_MODE=token ({message[:200]})"
+        )
     return (
         f"no Ray cluster answers at {address!r}; start one with `ray start --head`, "
         f"or leave address out to use this machine ({message[:200]})"
@@ -101,9 +107,15 @@ def own_share(
     many = workers or 1
     return {
         "num_cpus": max(len(os.sched_getaffinity(0)), math.ceil(cpus * many)),
-        "num_gpus": math.ceil(gpus * many),
-        "resources": {name: amount * many for name, amount in resources.items()},
+        "num_gpus": _gpus() if gpus else 0,
+        "resources": {name: math.ceil(amount * many) for name, amount in resources.items()},
     }
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def nodes() -> list[dict[str, float]]:
@@ -122,13 +134,16 @@ def room(needs: Mapping[str, float]) -> int:
     )
 
 
-def owners_of(targets: Sequence[str], found: Sequence[Mapping[str, float]]) -> dict[str, str]:
+def owners_of(
+    targets: Sequence[str], found: Sequence[Mapping[str, float]], *, own: bool
+) -> dict[str, str]:
     """Target -> the resource of the node that measures on it.
 
-    That is the node which claims it, else the driver's; on a single node any worker will do.
+    That is the node which claims it, else the driver's; in a Ray of our own, which never has
+    another node, any worker will do.
     """
     claimed = {name for node in found for name in node if name.startswith(OWNED)}
-    nobody = TRAIN if len(found) == 1 else _here()
+    nobody = TRAIN if own else _here()
     return {t: OWNED + t if OWNED + t in claimed else nobody for t in targets}
 
 

@@ -19,6 +19,9 @@ from search.executors.ray_tune.cluster import say
 from search.executors.ray_tune.desk import Event
 from search.places import Place
 
+MOST_REFUSALS = 3
+"""Workers of a kind that cannot do it, until nobody is expected to."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Role:
@@ -50,7 +53,9 @@ class Crew:
         self.arrivals: SimpleQueue[tuple[str, dict[str, Place]] | Exception] = SimpleQueue()
         self.places: dict[str, Place] = {}
         """Target -> the machine that measures on it; under the empty name one that trains."""
-        self.num_arrived = 0
+        self.fit: set[str] = set()
+        """Workers that have begun their present life and can do what they are for."""
+        self.failure: Exception | None = None
         self.closing = False
         self._lock = threading.Lock()
         self._away: dict[int, _Whole] = {}
@@ -65,6 +70,8 @@ class Crew:
             self._count += len(cut)
             whole = _Whole(job, dict.fromkeys(numbers))
             self._away.update(dict.fromkeys(numbers, whole))
+            if self.failure is not None:
+                self.results.put((job, self.failure, 0.0))
         for number, (kind, piece) in zip(numbers, cut, strict=True):
             self.desk.put.remote(number, kind, pickle.dumps(piece))
 
@@ -83,6 +90,7 @@ class Crew:
             return
         self.arrivals.put(error)
         with self._lock:
+            self.failure = error
             jobs = [whole.job for whole in self._away.values()]
         if jobs:  # else it is told with the next
             self.results.put((jobs[0], error, 0.0))
@@ -113,7 +121,7 @@ class Crew:
                 missing.pop(kind, None)
             elif kind in missing:
                 refused.setdefault(kind, []).append(f"{worker}: {problems[0]}")
-                if len(refused[kind]) >= missing[kind].count:
+                if len(refused[kind]) >= min(missing[kind].count, MOST_REFUSALS):
                     raise InputError(f"executor.ray: no machine of the cluster can: {problems[0]}")
 
     def _take(self, event: Event) -> None:
@@ -150,7 +158,8 @@ class Crew:
                 )
             elif place.versions != known.versions:
                 say(f"worker {worker} has other libraries than the first: {_other(place, known)}")
-        self.num_arrived += 1
+        if not any(place.problem for place in about.values()):
+            self.fit.add(worker)
         self.arrivals.put((worker, about))
 
 

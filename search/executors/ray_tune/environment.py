@@ -1,6 +1,7 @@
 """Ray reads its environment when it is imported: settled here before."""
 
 import os
+from pathlib import Path
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -12,8 +13,6 @@ QUIET = {
     "TUNE_FORCE_TRIAL_CLEANUP_S": "1",
     # a latency that is timed at a lower priority loses to any other process
     "RAY_worker_niceness": "0",
-    # without it Ray warns that it has made a token; a cluster of several machines needs it anyway
-    "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
     # nobody's call after the end starts another Ray
     "RAY_ENABLE_AUTO_CONNECT": "0",
@@ -21,7 +20,13 @@ QUIET = {
 """Environment that must stand before Ray is imported, unless the user has set it."""
 
 
-def prepare() -> None:
+TOKEN = Path.home() / ".ray" / "auth_token"
+
+
+def prepare(address: str | None = None) -> None:
     """Settle the environment; before Ray is imported for the first time."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    if address is None or TOKEN.exists():
+        # Ray makes one, and a Ray of our own listens to nobody else; a cluster may have none
+        os.environ.setdefault("RAY_AUTH_MODE", "token")

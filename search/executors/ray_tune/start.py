@@ -42,7 +42,7 @@ def started(asked: "Ray", evaluate: Evaluate, survey: Survey) -> Iterator[Worker
     """
     share = own_share(asked.cpus, asked.gpus, asked.workers, asked.resources)
     with connected(asked.address, share):
-        owners = owners_of(list(survey.targets), nodes())
+        owners = owners_of(list(survey.targets), nodes(), own=asked.address is None)
         roles = roles_of(asked, owners)
         for role in roles:
             check_room(f"a worker for {role.kind}", role.resources)

@@ -95,9 +95,7 @@ class Trials(threading.Thread):
             if not isinstance(error.__cause__, OutOfMemoryError):
                 raise
             for place in self.places:
-                self.crew.desk.gone.remote(
-                    place["name"], "its node ran out of memory", moved=False
-                )
+                self.crew.desk.gone.remote(place["name"], "its node ran out of memory", moved=True)
             return
         if not self.crew.closing:
             raise RuntimeError("no worker is left")
@@ -128,7 +126,7 @@ class _Watch(tune.Callback):  # type: ignore[misc]  # untyped
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
         self.deaths = 0
-        self.arrived = 0
+        """In a row, of workers that had not begun."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune keeps a copy of what it was given, for a restart of its own that is never made."""
@@ -137,11 +135,11 @@ class _Watch(tune.Callback):  # type: ignore[misc]  # untyped
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker died; Tune will start it again."""
         error = _error_of(trial)
-        self.deaths = self.deaths + 1 if self.crew.num_arrived == self.arrived else 1
-        self.arrived = self.crew.num_arrived
-        if self.deaths > BROKEN_STARTS:
-            self.crew.fail(RunFailedError(f"executor.ray: workers die at once: {told(error)}"))
         worker = trial.config["worker"]["name"]
+        self.deaths = 0 if worker in self.crew.fit else self.deaths + 1
+        self.crew.fit.discard(worker)
+        if self.deaths > BROKEN_STARTS:
+            self.crew.fail(RunFailedError(f"executor.ray: workers end at once: {told(error)}"))
         if isinstance(error, RayActorError):
             # a candidate can end its process, but not its machine
             own = _PROCESS_DIED in str(error)

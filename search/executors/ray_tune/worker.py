@@ -35,8 +35,8 @@ def serve(
     name, kind, life = me["name"], me["kind"], uuid.uuid4().hex
     about = looked_at(survey, me["targets"], trains=me["trains"])
     ray.get(desk.arrive.remote(name, life, pickle.dumps(about)))
-    if any(place.problem for place in about.values()):
-        return
+    if problems := [place.problem for place in about.values() if place.problem]:
+        raise RuntimeError(problems[0])  # Tune tries again, perhaps elsewhere
     _work(desk, evaluate, name, kind, life)
 
 
