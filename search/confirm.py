@@ -53,7 +53,7 @@ def _confirm(options: argparse.Namespace) -> int:
     if not view.members:
         raise InputError(f"study {view.name!r} has no front yet; {no_front_reason(view)}")
     seeds = options.seeds or (study.confirm.seeds if study.confirm else 3)
-    session = Session.open(options.study, tuple(options.overrides))
+    session = Session.open(options.study, tuple(options.overrides), alone=True)
     with explained(study.storage), session:
         view = session.confirm(seeds, show=not options.json)
     found = verdicts(view)

@@ -2,7 +2,7 @@
 
 A candidate's way: proposed -> priced -> (infeasible) -> trained to a rung -> (stopped) -> ... ->
 done. Every step is one transaction of ours; only then is Optuna told, so that whatever is cut off
-can be told again.
+can be told again. Other runs may share the study: before each step we take up what they stored.
 """
 
 import dataclasses
@@ -30,8 +30,9 @@ from search.pareto import Array, Scale, hypervolume, losses, non_dominated
 from search.prices import Prices
 from search.state import Known, State
 from search.store.optuna_study import OptunaStudy
+from search.store.others import Others
 from search.store.records import Front, Keys, StoredTrial
-from search.store.store import Store
+from search.store.store import PRICED, BehindError, Store
 from search.strategy.gate import broken_limit, violations
 from search.strategy.outlook import Outlook
 from search.strategy.rungs import Rung
@@ -42,6 +43,8 @@ from spaces.choice import Scalar
 
 REPEATS_IN_A_ROW = 200
 """Known candidates proposed one after the other until the space counts as exhausted."""
+SEED_OF_A_RUN = 104_729
+"""Added to the sampler's seed for every run that lives already: each is to propose for itself."""
 ENUMERABLE = 500
 """Assignments up to which a space is enumerated, to know when every candidate has been tried."""
 
@@ -81,6 +84,9 @@ class Loop:
         self.followers: dict[int, list[int]] = {}
         """Trial in flight -> repeats that wait for its result."""
         self.retried: set[tuple[int, int]] = set()
+        self.others = Others(store)
+        self.elsewhere: dict[int, str] = {}
+        """Trial in flight in another run -> its train key."""
         self.earlier = earlier
         self.children = Children(study, optuna, self.files)
         self.rungs: defaultdict[int, Rung] = defaultdict(lambda: Rung(len(study.objectives)))
@@ -90,8 +96,12 @@ class Loop:
         self.repeats_in_a_row = 0
         self.num_distinct = _num_distinct(study)
         self.deadline = self._deadline()
+        self.others.gone()
         optuna.propose_by(
-            study.search.sampler, seed=study.seed, trials=study.search.trials, known=self.known
+            study.search.sampler,
+            seed=study.seed + SEED_OF_A_RUN * len(self.others.living),
+            trials=study.search.trials,
+            known=self.known,
         )
         self._resume()
         self.to_take_over = deque(e for key, e in earlier.items() if key not in self.first)
@@ -101,6 +111,9 @@ class Loop:
     def ask(self) -> Job | None:
         """The next job, or None while there is nothing to do."""
         while not self.ready:
+            self._catch_up()
+            if self.ready:  # left by a run that is gone
+                break
             if self.to_take_over:
                 self._take_over(self.to_take_over.popleft())
             elif self._enough():
@@ -112,6 +125,7 @@ class Loop:
     def tell(self, job: Job, evaluation: Evaluation) -> None:
         """Take the result of a job and decide what follows."""
         assert job.trial is not None, job
+        self._catch_up()
         trial = self.trials[job.trial]
         if isinstance(job, Train):
             self.files.training[trial.keys.train_key] -= 1
@@ -151,9 +165,12 @@ class Loop:
         splits = load(self.study.task)
         candidate = self.study.space.decode(parameters, splits.input_shape)
         keys = keys_of(candidate, self.study)
-        first = self.first.get(keys.key)
-        self.store.add_trial(number, candidate, keys, parameters, repeats=first)
+        first = self.store.add_trial(
+            number, candidate, keys, parameters, repeats=self.first.get(keys.key)
+        )
         if first is not None:
+            if first not in self.trials:  # another run has just added it
+                self._learn(self.others.news())
             self._repeat(number, first)
             return
         self.repeats_in_a_row = 0
@@ -216,12 +233,16 @@ class Loop:
             self._train(trial)
             return
         self.store.mark_repeat(trial.number, twin)
+        self.children.let_go(trial.number, trial.keys.train_key)
+        self._repeat(trial.number, twin)
+        self._dissolve(trial, twin)
+
+    def _dissolve(self, trial: Known, twin: int) -> None:
+        """A trial turned out to be the network of another."""
         self.state.trials -= 1
         self.state.known -= trial.keys.key in self.earlier
         self.first[trial.keys.key] = twin
-        self.children.let_go(trial.number, trial.keys.train_key)
         del self.trials[trial.number]
-        self._repeat(trial.number, twin)
         for follower in self.followers.pop(trial.number, []):
             self._answer(follower, twin)
 
@@ -308,11 +329,17 @@ class Loop:
 
     def _finish(self, trial: Known, evaluation: Evaluation) -> None:
         """Record the last evaluation with the front it makes, tell Optuna, let go of files."""
-        trial.evaluations.append(evaluation)
-        front = self._new_front(trial) if evaluation.status == "done" else None
-        trial.evaluations.pop()
         before = self.state.front
-        self._record(trial, evaluation, front)
+        while True:
+            trial.evaluations.append(evaluation)
+            front = self._new_front(trial) if evaluation.status == "done" else None
+            trial.evaluations.pop()
+            try:
+                self._record(trial, evaluation, front)
+                break
+            except BehindError:  # another run's trial has joined the front in between
+                self._learn(self.others.news())
+                self._see_front()
         self.state.counts[evaluation.status] += 1
         if front is not None:
             self.state.front, self.state.hypervolume = front.members, front.hypervolume
@@ -438,41 +465,98 @@ class Loop:
     def _resume(self) -> None:
         """Take up what the store holds; go on with, or tell again, what was cut off."""
         running = self.optuna.running()
-        stored = self.store.trials()
-        artifacts = self.store.artifacts()
+        self._learn(self.others.news())
+        self._inherit(running)
+        if not self.others.living:  # else it may be a proposal that another run is making
+            for number in sorted(running.keys() - self.others.trials):
+                self._adopt(number, running[number])
+        self.repeats_in_a_row = 0
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove files that nobody needs, unless another run may need them."""
+        if not self.others.living:
+            self.files.sweep(self.trials, self.state.front)
+
+    def _catch_up(self) -> None:
+        """Take up what other runs have stored; go on with what one has left that is gone."""
+        gone = self.others.gone()
+        if self.others.living or gone:
+            self._learn(self.others.news())
+        if gone:
+            self._inherit(self.optuna.running())
+
+    def _learn(self, news: list[StoredTrial]) -> None:
+        """Take up trials as they stand in the store."""
+        if not news:
+            return
+        artifacts = self.store.artifacts([item.number for item in news])
+        # of twins that were cut off before they were told apart, the one in training comes first
+        for item in sorted(news, key=lambda item: -len(item.evaluations)):
+            if item.repeats is None:
+                self._restore(item, artifacts.get(item.number, []))
+        for item in news:
+            if item.repeats is not None:
+                self._restore_repeat(item.number, item.candidate, item.repeats)
+        self._see_front()
+
+    def _see_front(self) -> None:
         front = self.store.last_front()
         if front is not None:
             self.state.front, self.state.hypervolume = front.members, front.hypervolume
-        # of twins that were cut off before they were told apart, the one in training comes first
-        for item in sorted(stored, key=lambda item: -len(item.evaluations)):
-            if item.repeats is None:
-                self._restore(item, artifacts.get(item.number, []))
-        for item in stored:
-            if item.repeats is not None:
-                self.state.repeats += 1
-                self.first.setdefault(keys_of(item.candidate, self.study).key, item.repeats)
-                if item.number in running:
-                    self._answer(item.number, item.repeats)
-        for trial in list(self.trials.values()):
-            if trial.number in running:
-                self._continue(trial)
-        for number in sorted(running.keys() - {item.number for item in stored}):
-            self._adopt(number, running[number])
-        self.repeats_in_a_row = 0
-        self.files.sweep(self.trials, self.state.front)
 
     def _restore(self, item: StoredTrial, artifacts: list[Artifact]) -> None:
-        trial = self._known(item.number, item.candidate, keys_of(item.candidate, self.study))
-        for evaluation in item.evaluations:
+        trial = self.trials.get(item.number)
+        if trial is None:
+            trial = self._known(item.number, item.candidate, keys_of(item.candidate, self.study))
+            self.state.trials += 1
+            self.state.known += trial.keys.key in self.earlier
+        was_final = trial.final is not None
+        for evaluation in item.evaluations[len(trial.evaluations) :]:
             self._note(trial, evaluation)
-        self.files.note(trial, artifacts)
-        self.state.trials += 1
-        self.state.known += trial.keys.key in self.earlier
+        have = {artifact.id for artifact in trial.artifacts}
+        self.files.note(trial, [each for each in artifacts if each.id not in have])
         if trial.evaluations and trial.evaluations[0].deploy_key:
             trial.deploy_key = trial.evaluations[0].deploy_key
             self.twins.setdefault((trial.keys.train_key, trial.deploy_key), trial.number)
-        if trial.final is not None:
+            if trial.evaluations[0].status in PRICED:
+                self.prices.note(trial.keys.recipe_key, trial.evaluations[0])
+        self._note_place(trial, elsewhere=item.run in self.others.living)
+        if trial.final is not None and not was_final:
             self.state.counts[trial.final.status] += 1
+            for follower in self.followers.pop(trial.number, []):
+                self._tell_optuna(follower, trial)
+
+    def _restore_repeat(self, number: int, candidate: Candidate, first: int) -> None:
+        self.state.repeats += 1
+        trial = self.trials.get(number)
+        if trial is None:
+            self.first.setdefault(keys_of(candidate, self.study).key, first)
+            return
+        self._note_place(trial, elsewhere=False)
+        self._dissolve(trial, first)
+
+    def _note_place(self, trial: Known, *, elsewhere: bool) -> None:
+        """Keep the files of a training that another run may have in flight."""
+        number, train_key = trial.number, trial.keys.train_key
+        if elsewhere and trial.final is None and number not in self.elsewhere:
+            self.elsewhere[number] = train_key
+            self.files.training[train_key] += 1
+        elif number in self.elsewhere and (trial.final is not None or not elsewhere):
+            self.files.training[self.elsewhere.pop(number)] -= 1
+
+    def _inherit(self, running: Mapping[int, object]) -> None:
+        """Go on with unfinished trials of runs that are gone."""
+        ours = self.others.inherit(running)
+        for number in ours:
+            first = self.others.repeated.get(number)
+            if first is not None:
+                self._answer(number, first)
+        for number in ours:
+            trial = self.trials.get(number)
+            if trial is not None:
+                self._note_place(trial, elsewhere=False)
+                self._continue(trial)
 
     def _continue(self, trial: Known) -> None:
         """Go on where a trial was cut off."""

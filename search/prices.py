@@ -36,6 +36,11 @@ class Prices:
         """The price of a recipe, if it was ever measured under our conditions."""
         return self.by_recipe.get(recipe_key)
 
+    def note(self, recipe_key: str, evaluation: Evaluation) -> None:
+        """Take up a price that is stored."""
+        costs = self.by_network.setdefault(evaluation.deploy_key, evaluation.measurements)
+        self.by_recipe.setdefault(recipe_key, (evaluation.deploy_key, costs))
+
     def doubtful(self, evaluation: Evaluation) -> bool:
         """Whether a fresh price is to be taken again, later; once a network.
 

@@ -48,6 +48,8 @@ from search.warm import check_earlier, earlier_trials
 HEARTBEAT_S = 10.0
 PROBE, PROBE_S = "probe-", 3600.0
 """What tells whether artifacts are seen: begin of its name; a killed run leaves it for so long."""
+WAIT_S = 0.5
+"""Between two looks whether another run has made the plan."""
 PUBLISH_S = 60.0
 """The report is written again at most so often while a study runs, from the first front on."""
 PUBLISH_SHARE = 0.02
@@ -80,9 +82,16 @@ class Session:
 
     @classmethod
     def open(
-        cls, file: str, overrides: tuple[str, ...] = (), *, prices_from: int | None = None
+        cls,
+        file: str,
+        overrides: tuple[str, ...] = (),
+        *,
+        prices_from: int | None = None,
+        alone: bool = False,
     ) -> Self:
         """Read the study file, open its database, start workers.
+
+        `alone`: not beside another run of the study.
 
         Raises:
             InputError: anything that the user must change; nothing is written then.
@@ -105,7 +114,7 @@ class Session:
             stack.callback(optuna.close)
             store.begin_study(study.definition(), _objective_rows(study))
             raw = {**study.raw, "storage": shown(study.storage)}
-            store.begin_run(raw, versions(), key, workers.num)
+            store.begin_run(raw, versions(), key, workers.num, alone=alone)
             session = cls(study, store, optuna, prices, workers.run)
             session.prices_from = prices_from
             session.stack = stack.pop_all()
@@ -124,14 +133,17 @@ class Session:
         self.stack.close()
 
     def plan(self) -> None:
-        """Price random candidates and freeze the scale, unless an earlier run did."""
+        """Price random candidates and freeze the scale, unless another run did or does."""
         stored, summary = self.store.scale()
+        while stored is None and self.store.older_lives():
+            time.sleep(WAIT_S)
+            stored, summary = self.store.scale()
         if stored is None:
             planner = Planner(self.study, self.store, self.prices)
             self.run_jobs(planner.ask, planner.tell)
             plan = make_plan(self.study, planner.evaluations)
-            stored, summary = dataclasses.asdict(plan.scale), dict(plan.summary)
-            self.store.keep_scale(stored, summary)
+            self.store.keep_scale(dataclasses.asdict(plan.scale), plan.summary)
+            stored, summary = self.store.scale()
         self.scale, self.summary = Scale(**stored), summary
         self.outcome = "planned"
 
@@ -165,7 +177,7 @@ class Session:
         try:
             self.run_jobs(loop.ask, loop.tell)
             self.outcome = "exhausted" if loop.state.exhausted else "done"
-            loop.files.sweep(loop.trials, loop.state.front)
+            loop.tidy()
         except KeyboardInterrupt:
             self.outcome = "interrupted"
         finally:
@@ -203,7 +215,8 @@ class Session:
 
     def conclude(self, *, show: bool = True) -> None:
         """Write the report, attach it for the dashboard, print the front."""
-        if self.outcome != "interrupted":
+        shared = self.store.others_live()
+        if self.outcome != "interrupted" and not shared:
             members = read_view(self.store.engine, self.study.name).members
             pricer = OriginPricer(self.study, self.store, self.prices, members)
             self.run_jobs(pricer.ask, pricer.tell)
@@ -231,6 +244,8 @@ class Session:
             screen.print(verdict_table(view, found))
             for line in reasons(found):
                 screen.print(line, markup=False)
+        if shared:
+            screen.print("another run goes on with this study; the last one to end completes it")
         screen.print(f"report: {report_path(self.study.name)}", markup=False)
 
     @property

@@ -72,9 +72,9 @@ def store(url: str) -> Iterator[Store]:
         yield store
 
 
-def begin(store: Store, price_key: str = "here") -> int:
+def begin(store: Store, price_key: str = "here", *, alone: bool = False) -> int:
     store.begin_study({"space": "1", "task": "2"}, OBJECTIVES)
-    return store.begin_run({"name": store.study}, {"torch": "1"}, price_key, 2)
+    return store.begin_run({"name": store.study}, {"torch": "1"}, price_key, 2, alone=alone)
 
 
 def candidate(width: int = 8) -> Candidate:
@@ -288,12 +288,27 @@ class TestPrices:
 
 
 class TestLease:
-    def test_study_that_is_being_run_is_refused(self, store: Store, url: str) -> None:
+    def test_run_that_must_be_alone_is_refused_beside_another(
+        self, store: Store, url: str
+    ) -> None:
         with opened(url) as second:
             with pytest.raises(InputError, match=rf"run by process {os.getpid()} on"):
-                begin(second)
+                begin(second, alone=True)
             store.end_run("done", 1.5)
-            assert begin(second) == store.run + 1
+            assert begin(second, alone=True) == store.run + 1
+
+    def test_runs_of_a_study_live_side_by_side_if_they_measure_alike(
+        self, store: Store, url: str
+    ) -> None:
+        with opened(url) as second:
+            with pytest.raises(InputError, match=r"measures on another machine.*measure alike"):
+                begin(second, price_key="elsewhere")
+            assert not store.others_live()
+            begin(second)
+            assert store.others_live()
+            assert (store.older_lives(), second.older_lives()) == (False, True)
+            second.end_run("done", 0.0)
+            assert not store.others_live()
 
     def test_other_study_of_the_same_database_may_run_beside(self, store: Store, url: str) -> None:
         with opened(url, "other") as other:
@@ -317,12 +332,8 @@ class TestLease:
             beat = {"host": "elsewhere", "heartbeat_at": time.time() - silent_s}
             connection.execute(update(schema.runs).values(**beat))
         with opened(url) as second:
-            if not taken:
-                with pytest.raises(InputError, match="on elsewhere; wait for it"):
-                    begin(second)
-                return
             begin(second)
-            assert outcomes(second) == ["killed", None]
+            assert outcomes(second) == ["killed" if taken else None, None]
 
     def test_heartbeat_renews_the_lease(self, store: Store, url: str) -> None:
         with store.engine.begin() as connection:
@@ -330,10 +341,24 @@ class TestLease:
                 update(schema.runs).values(host="elsewhere", heartbeat_at=time.time() - 600)
             )
         store.beat()
-        with opened(url) as second, pytest.raises(InputError, match="on elsewhere"):
-            begin(second)
+        with opened(url) as second, pytest.raises(InputError, match="on elsewhere; wait for it"):
+            begin(second, alone=True)
 
-    def test_of_several_that_start_at_once_one_gets_the_study(self, url: str) -> None:
+    def test_lease_is_written_and_read_by_the_clock_of_the_server(
+        self, store: Store, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if url.startswith("sqlite"):
+            pytest.skip("a file has no server with a clock of its own")
+        with store.engine.begin() as connection:
+            connection.execute(update(schema.runs).values(host="elsewhere"))
+        monkeypatch.setattr(time, "time", lambda: 4e9)  # a machine that is decades ahead
+        with opened(url) as second:
+            begin(second)
+            assert outcomes(second) == [None, None]
+
+    def test_of_several_that_start_at_once_and_must_be_alone_one_gets_the_study(
+        self, url: str
+    ) -> None:
         start, told = threading.Barrier(4), []
 
         def compete() -> None:
@@ -341,7 +366,7 @@ class TestLease:
                 start.wait()
                 try:
                     store.begin_study({}, OBJECTIVES)
-                    told.append(store.begin_run({}, {}, "here", 1))
+                    told.append(store.begin_run({}, {}, "here", 1, alone=True))
                 except InputError as error:
                     told.append(str(error))
 
@@ -652,10 +677,10 @@ def contents() -> dict[str, list[tuple[Any, ...]]]:
     return found
 
 
-def test_second_run_of_a_running_study_says_who_runs_it(small: Path) -> None:
+def test_second_run_that_must_be_alone_says_who_runs_the_study(small: Path) -> None:
     with Session.open(str(small), REPLAY):
         with pytest.raises(InputError, match=rf"is being run by process {os.getpid()} on .*;"):
-            Session.open(str(small), REPLAY)
+            Session.open(str(small), REPLAY, alone=True)
         assert len(contents()["paretune_runs"]) == 1
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from search.errors import InputError
 from search.store.schema import VERSION_TABLE
 
-HEAD = "0002"
+HEAD = "0003"
 """Our newest schema version; the last file of `migrations/versions`."""
 BUSY_TIMEOUT_S = 30
 """How long a statement waits for another writer of a SQLite file."""

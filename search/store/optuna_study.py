@@ -5,6 +5,7 @@ The only file that uses Optuna's studies and storage. Its tables are never writt
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from optuna.artifacts import upload_artifact
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from objectives.measurement import Direction
 from search.artifacts import Artifacts
@@ -31,6 +33,9 @@ _DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.M
 ATTACHED = "report"
 """Attribute of the study: the id of its report among the artifacts."""
 
+ATTEMPTS, PAUSE_S = 10, 0.3
+"""At making Optuna's tables, and between two of them."""
+
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 optuna.logging.disable_default_handler()
 
@@ -47,7 +52,7 @@ class OptunaStudy:
         objectives: Sequence[tuple[str, Direction]],
         known_trials: int,
     ) -> None:
-        storage = RDBStorage(url, engine_kwargs=engine_options(url))
+        storage = _storage(url)
         if storage.engine.dialect.name == "sqlite":
             _tune(storage)
         self.storage = storage
@@ -151,6 +156,22 @@ class OptunaStudy:
 
     def _values(self, parameters: Mapping[str, Scalar]) -> dict[str, Scalar]:
         return {name: member(self.domains[name], value) for name, value in parameters.items()}
+
+
+def _storage(url: str) -> RDBStorage:
+    """Optuna's storage, its tables made; another run may be making them at the same moment.
+
+    Raises:
+        DBAPIError: of the database.
+    """
+    for _ in range(ATTEMPTS):
+        try:
+            return RDBStorage(url, engine_kwargs=engine_options(url))
+        except DBAPIError as error:
+            if not isinstance(error, IntegrityError) and "already exists" not in str(error.orig):
+                raise
+        time.sleep(PAUSE_S)
+    return RDBStorage(url, engine_kwargs=engine_options(url))
 
 
 def _open(storage: RDBStorage, name: str, directions: Sequence[Direction]) -> optuna.Study:

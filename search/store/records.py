@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from search.evaluation import Evaluation
+from search.evaluation import FINAL, Evaluation
 from spaces.candidate import Candidate
 
 
@@ -23,6 +23,13 @@ class StoredTrial:
     candidate: Candidate
     repeats: int | None
     evaluations: tuple[Evaluation, ...]
+    run: int
+    """Who does what is to be done for it."""
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more happens to it."""
+        return bool(self.evaluations) and self.evaluations[-1].status in FINAL
 
 
 @dataclass(frozen=True, kw_only=True)

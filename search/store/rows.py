@@ -1,5 +1,6 @@
 """From rows to evaluations and measurements."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -10,18 +11,21 @@ from search.store import schema
 from spaces.candidate import Candidate
 
 
-def evaluations_of(connection: Connection, study: str) -> dict[int, list[Evaluation]]:
-    """Trial number -> its evaluations in the order of rungs."""
+def evaluations_of(
+    connection: Connection, study: str, numbers: Sequence[int] | None = None
+) -> dict[int, list[Evaluation]]:
+    """Trial number -> its evaluations in the order of rungs; default of all trials."""
     table, candidates = schema.evaluations, schema.candidates
+    wanted = [table.c.study == study, table.c.trial.is_not(None)]
+    if numbers is not None:
+        wanted.append(table.c.trial.in_(numbers))
     query = (
         select(table, candidates.c.data, candidates.c.deploy_key)
         .join(candidates, candidates.c.key == table.c.candidate)
-        .where(table.c.study == study, table.c.trial.is_not(None))
+        .where(*wanted)
         .order_by(table.c.trial, table.c.rung)
     )
-    measured = measurements_of(
-        connection, select(table.c.id).where(table.c.study == study, table.c.trial.is_not(None))
-    )
+    measured = measurements_of(connection, select(table.c.id).where(*wanted))
     found: dict[int, list[Evaluation]] = {}
     for row in connection.execute(query):
         evaluation = Evaluation(

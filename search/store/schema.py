@@ -77,10 +77,12 @@ trials = Table(
     Column("study", String(255), ForeignKey("paretune_studies.name"), primary_key=True),
     Column("number", Integer, primary_key=True, comment="of the Optuna trial"),
     Column("candidate", String(16), ForeignKey("paretune_candidates.key"), nullable=False),
+    # whose part it is to go on with the trial: of who proposed it, or of who took it over
     Column("run", Integer, ForeignKey("paretune_runs.id"), nullable=False),
     Column("parameters", JSON, nullable=False, comment="as the sampler proposed them"),
     Column("repeats", Integer, comment="number of the trial that had this candidate first"),
     Column("proposed_at", Float, nullable=False),
+    Index(None, "candidate"),
 )
 
 evaluations = Table(

@@ -14,11 +14,20 @@ from objectives.measurement import Measurement
 from search.errors import InputError
 from search.evaluation import Artifact, Evaluation
 from search.store import schema
-from search.store.lease import alive
+from search.store.lease import alive, clock
 from search.store.records import Front, Keys, StoredTrial
 from search.store.rows import evaluations_of, measurements_of
 from spaces.candidate import Candidate, digest
 from spaces.choice import Scalar
+
+PRICED = ("priced", "infeasible", "hopeless")
+"""Statuses at rung 0 that come with a price."""
+_LOCK_NUMBER = 7270_8864
+"""First half of the advisory lock of a study on PostgreSQL: any number."""
+
+
+class BehindError(Exception):
+    """Another run has written what this one must know first."""
 
 
 class Store:
@@ -28,6 +37,8 @@ class Store:
         self.engine = engine
         self.study = study
         self.run = 0
+        self._front = 0
+        """Number of the newest front that we know."""
         self._seen_candidates: set[str] = set()
         self._seen_conditions: set[str] = set()
 
@@ -58,7 +69,7 @@ class Store:
         self.check_study(definition)
         asked = {"definition": dict(definition), "objectives": list(objectives)}
         with self.engine.begin() as connection:
-            _write_lock(connection)
+            write_lock(connection, self.study)
             changed = self._changed(connection, definition)
             if changed is None:
                 connection.execute(
@@ -73,17 +84,28 @@ class Store:
                 )
 
     def begin_run(
-        self, spec: Mapping[str, Any], versions: Mapping[str, Any], price_key: str, workers: int
+        self,
+        spec: Mapping[str, Any],
+        versions: Mapping[str, Any],
+        price_key: str,
+        workers: int,
+        *,
+        alone: bool = False,
     ) -> int:
-        """Take the study's lease; returns the number of this run.
+        """Take a lease on the study, beside those of other runs; returns the number of this run.
 
         Raises:
-            InputError: another run of this study is alive.
+            InputError: another run of this study is alive, and this one must be `alone`; or it
+                measures otherwise than we would.
         """
         runs, now = schema.runs, time.time()
         with self.engine.begin() as connection:
-            _write_lock(connection)
-            for row in self._check_not_run(connection):
+            write_lock(connection, self.study)
+            beat = clock(connection)
+            for row in self.unended(connection):
+                if alive(row, beat):
+                    self._check_beside(row, price_key, alone)
+                    continue
                 connection.execute(
                     update(runs)
                     .where(runs.c.id == row.id)
@@ -98,7 +120,7 @@ class Store:
                     host=socket.gethostname(),
                     pid=os.getpid(),
                     started_at=now,
-                    heartbeat_at=now,
+                    heartbeat_at=beat,
                     busy_s=0.0,
                     workers=workers,
                 )
@@ -113,8 +135,18 @@ class Store:
             connection.execute(
                 update(schema.runs)
                 .where(schema.runs.c.id == self.run)
-                .values(heartbeat_at=time.time())
+                .values(heartbeat_at=clock(connection))
             )
+
+    def older_lives(self) -> bool:
+        """Whether a run of the study that began before ours lives."""
+        with self.engine.connect() as connection:
+            return any(row.id < self.run for row in self._living(connection))
+
+    def others_live(self) -> bool:
+        """Whether any other run of the study lives."""
+        with self.engine.connect() as connection:
+            return any(row.id != self.run for row in self._living(connection))
 
     def end_run(self, outcome: str, busy_s: float) -> None:
         """Give the lease back."""
@@ -136,13 +168,14 @@ class Store:
         return row.scale, row.plan
 
     def keep_scale(self, scale: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
-        """Freeze the scale of the hypervolume and what the plan found."""
+        """Freeze the scale of the hypervolume and what the plan found; the first one holds."""
+        studies = schema.studies
+        ours = studies.c.name == self.study
         with self.engine.begin() as connection:
-            connection.execute(
-                update(schema.studies)
-                .where(schema.studies.c.name == self.study)
-                .values(scale=dict(scale), plan=dict(plan))
-            )
+            write_lock(connection, self.study)
+            if connection.execute(select(studies.c.scale).where(ours)).scalar() is None:
+                values = {"scale": dict(scale), "plan": dict(plan)}
+                connection.execute(update(studies).where(ours).values(**values))
 
     def add_trial(
         self,
@@ -151,9 +184,16 @@ class Store:
         keys: Keys,
         parameters: Mapping[str, Scalar],
         repeats: int | None = None,
-    ) -> None:
-        """A proposal, before anything is done about it."""
+    ) -> int | None:
+        """A proposal, before anything is done about it.
+
+        Returns:
+            The trial that it repeats: the one given, or one that another run has just added.
+        """
         with self._writing() as connection:
+            write_lock(connection, self.study)
+            if repeats is None:
+                repeats = self._first(connection, keys.key)
             self._add_candidate(connection, candidate, keys)
             connection.execute(
                 insert(schema.trials).values(
@@ -166,6 +206,7 @@ class Store:
                     proposed_at=time.time(),
                 )
             )
+        return repeats
 
     def mark_repeat(self, number: int, first: int) -> None:
         """A trial turned out to be the network of another; so are those that repeat it."""
@@ -181,8 +222,16 @@ class Store:
             )
 
     def record(self, evaluation: Evaluation, keys: Keys, front: Front | None = None) -> None:
-        """An evaluation with measurements, artifacts and the front it makes: one transaction."""
+        """An evaluation with measurements, artifacts and the front it makes: one transaction.
+
+        Raises:
+            BehindError: another run made a front since `last_front` was read: nothing is written.
+        """
         with self._writing() as connection:
+            if front is not None:
+                write_lock(connection, self.study)
+                if self._newest_front(connection) != self._front:
+                    raise BehindError
             self._add_candidate(connection, evaluation.candidate, keys, evaluation.deploy_key)
             result = connection.execute(
                 insert(schema.evaluations).values(
@@ -204,8 +253,9 @@ class Store:
                     insert(schema.checkpoints),
                     [self._artifact_row(evaluation.trial, a) for a in evaluation.artifacts],
                 )
-            if front is not None:
-                self._add_front(connection, front)
+            made = None if front is None else self._add_front(connection, front)
+        if made is not None:
+            self._front = made
 
     def add_confirmation(self, trial: int, seed: int, found: Mapping[str, Measurement]) -> None:
         """What a member was worth when it was trained anew."""
@@ -232,23 +282,28 @@ class Store:
                 }
         return found
 
-    def trials(self) -> list[StoredTrial]:
-        """Every trial of the study with what is known of it, by number."""
+    def trials(self, numbers: Sequence[int] | None = None) -> list[StoredTrial]:
+        """Trials of the study with what is known of them, by number; default all of them."""
         trials, candidates = schema.trials, schema.candidates
+        query = (
+            select(trials.c.number, trials.c.run, trials.c.repeats, candidates.c.data)
+            .join(candidates, candidates.c.key == trials.c.candidate)
+            .where(trials.c.study == self.study)
+            .order_by(trials.c.number)
+        )
+        if numbers is not None:
+            query = query.where(trials.c.number.in_(numbers))
         with self.engine.connect() as connection:
-            evaluations = evaluations_of(connection, self.study)
-            rows = connection.execute(
-                select(trials.c.number, trials.c.repeats, candidates.c.data)
-                .join(candidates, candidates.c.key == trials.c.candidate)
-                .where(trials.c.study == self.study)
-                .order_by(trials.c.number)
-            ).all()
+            # evaluations last: a trial that is told without its last one gets it another time
+            rows = connection.execute(query).all()
+            evaluations = evaluations_of(connection, self.study, numbers)
         return [
             StoredTrial(
                 number=row.number,
                 candidate=Candidate.from_dict(row.data),
                 repeats=row.repeats,
                 evaluations=tuple(evaluations.get(row.number, ())),
+                run=row.run,
             )
             for row in rows
         ]
@@ -265,7 +320,7 @@ class Store:
             select(evaluations.c.id, candidates.c.recipe_key, candidates.c.deploy_key)
             .join(candidates, candidates.c.key == evaluations.c.candidate)
             .join(runs, runs.c.id == evaluations.c.run)
-            .where(evaluations.c.rung == 0, evaluations.c.status.in_(("priced", "infeasible")))
+            .where(evaluations.c.rung == 0, evaluations.c.status.in_(PRICED))
             .order_by(evaluations.c.id)
         )
         if run is None:
@@ -352,13 +407,15 @@ class Store:
         with self.engine.connect() as connection:
             return set(connection.execute(query.where(runs.c.study == self.study)).scalars())
 
-    def artifacts(self) -> dict[int, list[Artifact]]:
-        """Trial -> its artifacts."""
+    def artifacts(self, numbers: Sequence[int] | None = None) -> dict[int, list[Artifact]]:
+        """Trial -> its artifacts; default of all trials."""
         found: dict[int, list[Artifact]] = {}
+        table = schema.checkpoints
+        query = select(table).where(table.c.study == self.study)
+        if numbers is not None:
+            query = query.where(table.c.trial.in_(numbers))
         with self.engine.connect() as connection:
-            for row in connection.execute(
-                select(schema.checkpoints).where(schema.checkpoints.c.study == self.study)
-            ):
+            for row in connection.execute(query):
                 artifact = Artifact(
                     id=row.artifact,
                     kind=row.kind,
@@ -402,6 +459,7 @@ class Store:
             ).one_or_none()
             if row is None:
                 return None
+            self._front = row.id
             numbers = connection.execute(
                 select(members.c.trial).where(members.c.front == row.id).order_by(members.c.trial)
             ).scalars()
@@ -428,23 +486,51 @@ class Store:
             return None
         return [key for key, value in definition.items() if known.get(key) != value]
 
-    def _check_not_run(self, connection: Connection) -> Sequence[Row[Any]]:
-        """Runs of the study that died without a word.
-
-        Raises:
-            InputError: one is alive.
-        """
+    def unended(self, connection: Connection) -> Sequence[Row[Any]]:
+        """Runs of the study that have not ended, as far as they could tell."""
         runs = schema.runs
-        unended = connection.execute(
-            select(runs).where(runs.c.study == self.study, runs.c.ended_at.is_(None))
-        ).all()
-        for row in unended:
-            if alive(row):
-                raise InputError(
-                    f"name: study {self.study!r} is being run by process {row.pid} on "
-                    f"{row.host}; wait for it, stop it, or choose another name"
-                )
-        return unended
+        query = select(runs).where(runs.c.study == self.study, runs.c.ended_at.is_(None))
+        return connection.execute(query.order_by(runs.c.id)).all()
+
+    def _living(self, connection: Connection) -> list[Row[Any]]:
+        rows = self.unended(connection)
+        now = clock(connection) if rows else 0.0
+        return [row for row in rows if alive(row, now)]
+
+    def _check_not_run(self, connection: Connection) -> None:
+        """Raises InputError if a run of the study lives."""
+        for row in self._living(connection):
+            raise InputError(self._refusal(row))
+
+    def _check_beside(self, row: Row[Any], price_key: str, alone: bool) -> None:
+        """Raises InputError if no run like ours may begin beside a living one."""
+        if alone:
+            raise InputError(self._refusal(row))
+        if row.price_key != price_key:
+            raise InputError(
+                f"name: study {self.study!r} is being run by process {row.pid} on {row.host}, "
+                "which measures on another machine, with other library versions or with "
+                "--prices-from; runs that share a study must measure alike"
+            )
+
+    def _refusal(self, row: Row[Any]) -> str:
+        return (
+            f"name: study {self.study!r} is being run by process {row.pid} on "
+            f"{row.host}; wait for it, stop it, or choose another name"
+        )
+
+    def _first(self, connection: Connection, key: str) -> int | None:
+        """The trial that has a candidate already, of whichever run."""
+        trials = schema.trials
+        query = select(trials.c.number).where(
+            trials.c.study == self.study, trials.c.candidate == key, trials.c.repeats.is_(None)
+        )
+        return connection.execute(query.order_by(trials.c.number).limit(1)).scalar()
+
+    def _newest_front(self, connection: Connection) -> int:
+        fronts = schema.fronts
+        query = select(func.max(fronts.c.id)).where(fronts.c.study == self.study)
+        return connection.execute(query).scalar() or 0
 
     def _has_trials(self, connection: Connection) -> bool:
         query = select(schema.trials.c.number).where(schema.trials.c.study == self.study).limit(1)
@@ -518,7 +604,7 @@ class Store:
             "num_bytes": artifact.num_bytes,
         }
 
-    def _add_front(self, connection: Connection, front: Front) -> None:
+    def _add_front(self, connection: Connection, front: Front) -> int:
         result = connection.execute(
             insert(schema.fronts).values(
                 study=self.study,
@@ -528,17 +614,18 @@ class Store:
             )
         )
         assert result.inserted_primary_key is not None
-        front_id = result.inserted_primary_key[0]
+        front_id = int(result.inserted_primary_key[0])
         if front.members:
             connection.execute(
                 insert(schema.front_members),
                 [{"front": front_id, "trial": member} for member in front.members],
             )
+        return front_id
 
 
-def _write_lock(connection: Connection) -> None:
-    """Let nobody else take a lease until this transaction ends."""
+def write_lock(connection: Connection, study: str) -> None:
+    """Let no other run of the study decide anything until this transaction ends."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:
-        connection.exec_driver_sql(f"LOCK TABLE {schema.runs.name} IN EXCLUSIVE MODE")
+        connection.execute(select(func.pg_advisory_xact_lock(_LOCK_NUMBER, func.hashtext(study))))
