@@ -88,7 +88,7 @@ def main() -> None:
                     continue
                 row = {"problem": name, "method": method, "seed": seed}
                 rows.append(row | searched(problem, method, seed, options.trainings))
-        keep(options.to, "search", {"rows": rows})
+                keep(options.to, "search", {"rows": rows})
         print(table(name, rows), regret_table(name, rows), sep="\n\n", flush=True)
     if options.plot is not None:
         plot(rows, options.plot)
