@@ -48,11 +48,11 @@ class Case:
 CASES = {
     "fashion-mnist": Case(
         "fashion_mnist.yaml",
-        ("search.reference={{accuracy: 0.8}}", "task.fashion_mnist.train_images=20000"),
-        900.0,
+        ("search.reference={{accuracy: 0.8}}", "task.fashion_mnist.train_images=15000"),
+        600.0,
         9,
     ),
-    "digits": Case("digits.yaml", ("search.reference={{accuracy: 0.9}}",), 120.0, 90),
+    "digits": Case("digits.yaml", ("search.reference={{accuracy: 0.9}}",), 240.0, 90),
 }
 PLAIN = ("search.rungs=[{epochs}]", "search.gate=0", "search.fanout=0")
 PEERS = {

@@ -499,6 +499,7 @@ class Loop:
             if item.repeats is not None:
                 self._restore_repeat(item.number, item.candidate, item.repeats)
         self._see_front()
+        self.optuna.catch_up()
 
     def _see_front(self) -> None:
         front = self.store.last_front()

@@ -29,6 +29,7 @@ from search.samplers.ehvi.box import best, default_box
 from search.samplers.ehvi.boxes import free_boxes
 from search.samplers.ehvi.encoding import Encoding, draw, nudge
 from search.samplers.ehvi.improvement import Belief, expected_improvement
+from search.samplers.ehvi.model import Model
 from search.samplers.ehvi.process import (
     Array,
     Description,
@@ -333,6 +334,22 @@ def test_batch_is_proposed_from_one_fit(monkeypatch: pytest.MonkeyPatch) -> None
     for _ in range(32):
         study.ask(dict(GRID))
     assert sum(fits) == 2  # the score's, the cost's
+
+
+def test_many_in_flight_are_proposed_several_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After 32 in flight 2 come of each model, and no candidate twice."""
+    study, models = searched(12, box=lambda: BOX, costs=costs_of), []
+
+    class Counted(Model):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            models.append(len(arguments))
+            super().__init__(*arguments, **options)
+
+    monkeypatch.setattr("search.samplers.ehvi.sampler.Model", Counted)
+    batch = [tuple(study.ask(dict(GRID)).params.values()) for _ in range(40)]
+    assert len(set(batch)) == 40
+    assert len(models) == 32 + 4
+    assert max(t.number for t in study.trials) == 51
 
 
 def test_model_starts_with_few_results_where_many_are_in_flight() -> None:

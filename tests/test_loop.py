@@ -251,7 +251,7 @@ def test_job_that_was_lost_once_is_tried_again_as_it_was(small: Path, kind: type
         assert asked(loop) == job
         finish(loop, job)
         assert loop.trials[0].final is not None
-        assert session.optuna.study.trials[0].state.is_finished()
+        assert optuna_trials()[0].state.is_finished()
     assert "lost" not in {row.status for row in ledger.evaluations(DATABASE)}
 
 
@@ -266,7 +266,7 @@ def test_job_that_was_lost_twice_fails_its_candidate_alone(small: Path) -> None:
                 assert asked(loop) == jobs[0]
         finish(loop, jobs[1])
         assert loop.state.counts["failed"] == 1
-        assert [t.state for t in session.optuna.study.trials][:2] == [
+        assert [t.state for t in optuna_trials()][:2] == [
             TrialState.FAIL,
             TrialState.COMPLETE,
         ]
@@ -308,9 +308,9 @@ def test_repeat_of_a_candidate_in_flight_waits_for_its_result(small: Path) -> No
         propose(session, lr=5e-3)
         job, other = until_training(loop), asked(loop)
         assert (job.trial, other.trial) == (0, 2)
-        assert [t.state for t in session.optuna.study.trials] == [TrialState.RUNNING] * 3
+        assert [t.state for t in optuna_trials()] == [TrialState.RUNNING] * 3
         finish(loop, job)
-        first, second, _ = session.optuna.study.trials
+        first, second, _ = optuna_trials()
         assert second.state is first.state is TrialState.COMPLETE
         assert second.values == first.values
         assert loop.state.repeats == 1
@@ -326,7 +326,7 @@ def test_repeat_of_a_failed_candidate_is_told_as_failed(small: Path) -> None:
         asked(loop)
         failed = dataclasses.replace(replay_answers.plain(job), status="failed", reason="broke")
         loop.tell(job, dataclasses.replace(failed, measurements={}))
-        states = [trial.state for trial in session.optuna.study.trials]
+        states = [trial.state for trial in optuna_trials()]
         assert states == [TrialState.FAIL, TrialState.FAIL, TrialState.RUNNING]
 
 
@@ -338,7 +338,7 @@ def test_two_recipes_of_one_network_are_trained_once(small: Path) -> None:
         job, other = until_training(loop), until_training(loop)
         assert (job.trial, other.trial) == (0, 2)
         finish(loop, job)
-        first, second, _ = session.optuna.study.trials
+        first, second, _ = optuna_trials()
         assert second.values == first.values
         assert "(repeats trial 0)" in second.user_attrs["result"]
         assert loop.state.trials == 2
@@ -360,7 +360,7 @@ def test_repeat_of_a_candidate_that_turns_out_to_be_a_twin_gets_the_twins_result
         loop.tell(second, replay_answers.plain(second))
         loop.tell(first, replay_answers.plain(first))
         finish(loop, asked(loop))
-        told = session.optuna.study.trials
+        told = optuna_trials()
         assert [t.state for t in told[:3]] == [TrialState.COMPLETE] * 3
         assert told[0].values == told[1].values == told[2].values
     assert ledger.repeats(DATABASE)[3] is None
@@ -536,7 +536,7 @@ def test_proposal_that_optuna_alone_knows_is_adopted(small: Path) -> None:
 
 def test_proposal_that_was_cut_off_half_way_is_closed_as_failed(small: Path) -> None:
     with driven(small) as (_, session):
-        session.optuna.study.ask()
+        session.optuna.stored.ask()
     session = searched(small, "search.trials=2")
     assert optuna_trials()[0].state is TrialState.FAIL
     assert session.state.trials == 2

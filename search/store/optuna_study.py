@@ -8,13 +8,13 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import optuna
 from optuna.artifacts import upload_artifact
-from optuna.storages import RDBStorage
+from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from objectives.measurement import Direction
@@ -24,9 +24,6 @@ from search.samplers import Knowledge, Sampler, adviser
 from search.samplers.distributions import distributions, member
 from search.store.database import engine_options
 from spaces.choice import Choice, Scalar
-
-if TYPE_CHECKING:
-    from optuna.trial import Trial
 
 _DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
 
@@ -41,7 +38,12 @@ optuna.logging.disable_default_handler()
 
 
 class OptunaStudy:
-    """Asks a sampler through Optuna and tells it results, under our trial numbers."""
+    """Asks a sampler through Optuna and tells it results, under our trial numbers.
+
+    Samplers look at a copy of the study in memory. Optuna's own tables would be read again for
+    every proposal, all trials in flight among them, and written once for every choice; here a
+    trial is written whole, once as proposed and once as told.
+    """
 
     def __init__(
         self,
@@ -56,13 +58,24 @@ class OptunaStudy:
         if storage.engine.dialect.name == "sqlite":
             _tune(storage)
         self.storage = storage
-        self.study = _open(storage, name, [direction for _, direction in objectives])
-        self.num_stored = len(self.study.get_trials(deepcopy=False))
+        self.stored = _open(storage, name, [direction for _, direction in objectives])
+        stored = self.stored.get_trials(deepcopy=False)
+        self.num_stored = len(stored)
         _check_trials(name, self.num_stored, known_trials)
-        self.study.set_metric_names([name for name, _ in objectives])
+        self.stored.set_metric_names([name for name, _ in objectives])
         self.domains = {choice.name: choice.domain for choice in choices}
         self.distributions = distributions(choices)
-        self.open: dict[int, Trial] = {}
+        self.study = optuna.create_study(
+            storage=InMemoryStorage(), directions=[direction for _, direction in objectives]
+        )
+        self.numbers: dict[int, int] = {}
+        """Number in memory -> ours: they differ where several runs propose at once."""
+        self.copies: dict[int, int] = {}
+        """Our number -> that in memory."""
+        self.ids: dict[int, int] = {}
+        """Trial of ours that is open -> its id in Optuna's tables."""
+        for trial in stored:
+            self._copy(trial)
 
     def propose_by(
         self, sampler: Sampler, *, seed: int, trials: int, known: Knowledge | None = None
@@ -70,6 +83,8 @@ class OptunaStudy:
         """Let `sampler` propose from now on."""
         # one seeded alike after a resume would repeat its first proposals exactly
         seed += 7919 * self.num_stored
+        if known is not None:
+            known = Renumbered(known, self.numbers)
         self.study.sampler = sampler.build(seed=seed, trials=trials, known=known)
         self.adviser = adviser(self.study.sampler, seed, trials, known)
 
@@ -84,8 +99,9 @@ class OptunaStudy:
         One from `parent`'s trained weights carries the parent's generation, without which NSGA
         would not look at it.
         """
-        trials = self.study.get_trials(deepcopy=False)
-        system = {} if parent is None else trials[parent].system_attrs
+        system: dict[str, Any] = {}
+        if parent is not None:
+            system = self.study.get_trials(deepcopy=False)[self.copies[parent]].system_attrs
         added = optuna.trial.create_trial(
             state=TrialState.RUNNING,
             params=dict(parameters),
@@ -93,22 +109,30 @@ class OptunaStudy:
             user_attrs={} if parent is None else {"parent": parent},
             system_attrs={k: v for k, v in system.items() if k.endswith(":generation")},
         )
-        trial_id = self.storage.create_new_trial(self.study._study_id, template_trial=added)
-        trial = optuna.trial.Trial(self.study, trial_id)
-        self.open[trial.number] = trial
-        return trial.number
+        number = self._store(added)
+        self._copy(added, number)
+        return number
 
     def ask(self) -> tuple[int, dict[str, Scalar]]:
         """(trial number, value of every open choice) of a new proposal."""
         trial = self.study.ask(self.distributions)
-        self.open[trial.number] = trial
-        return trial.number, self._values(trial.params)
+        asked = self.study.get_trials(deepcopy=False)[trial.number]
+        number = self._store(
+            optuna.trial.create_trial(
+                state=TrialState.RUNNING,
+                params=asked.params,
+                distributions=asked.distributions,
+                user_attrs=asked.user_attrs,
+                system_attrs=asked.system_attrs,
+            )
+        )
+        self._note(trial.number, number)
+        return number, self._values(asked.params)
 
     def running(self) -> dict[int, dict[str, Scalar] | None]:
         """Trials that were asked and never told; None where the asking was cut off half-way."""
         found: dict[int, dict[str, Scalar] | None] = {}
-        for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self.open[frozen.number] = optuna.trial.Trial(self.study, frozen._trial_id)
+        for frozen in self.stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             whole = set(frozen.params) == set(self.distributions)
             found[frozen.number] = self._values(frozen.params) if whole else None
         return found
@@ -127,27 +151,68 @@ class OptunaStudy:
         `constraints`: at most 0 where met, always in the same order, written in the form that the
         dashboard and every sampler read (optuna-dashboard 0.21 does not see `set_constraint`).
         """
-        trial = self.open.pop(number)
-        # the public set_user_attr also keeps a copy in memory that nobody reads; one write less
-        if constraints:
-            self.storage.set_trial_system_attr(trial._trial_id, "constraints", list(constraints))
-        self.storage.set_trial_user_attr(trial._trial_id, "result", summary)
+        state = TrialState.FAIL if failed else TrialState.PRUNED
         if values is not None:
-            self.study.tell(trial, list(values), state=TrialState.COMPLETE)
-        else:
-            self.study.tell(trial, state=TrialState.FAIL if failed else TrialState.PRUNED)
+            state = TrialState.COMPLETE
+        trial_id = self.ids.pop(number, None)
+        if trial_id is None:
+            trial_id = self.storage.get_trial_id_from_study_id_trial_number(
+                self.stored._study_id, number
+            )
+        if constraints:
+            self.storage.set_trial_system_attr(trial_id, "constraints", list(constraints))
+        self.storage.set_trial_user_attr(trial_id, "result", summary)
+        self.storage.set_trial_state_values(trial_id, state, values)
+        if number not in self.copies:  # another run's, which is gone: whole as it is stored now
+            self._copy(self.storage.get_trial(trial_id))
+            return
+        copy, memory = self.copies[number], self.study._storage
+        if constraints:
+            memory.set_trial_system_attr(copy, "constraints", list(constraints))
+        self.study.tell(copy, values, state=state)
+
+    def catch_up(self) -> None:
+        """Copy what other runs have stored meanwhile."""
+        memory = self.study.get_trials(deepcopy=False)
+        for trial in self.stored.get_trials(deepcopy=False):
+            copy = self.copies.get(trial.number)
+            if copy is None:
+                self._copy(trial)
+            elif trial.state.is_finished() and not memory[copy].state.is_finished():
+                for key, value in trial.system_attrs.items():
+                    self.study._storage.set_trial_system_attr(copy, key, value)
+                self.study.tell(copy, trial.values, state=trial.state)
 
     def attach(self, path: str, store: Artifacts) -> None:
         """Attach a file to the study, over an earlier one, for download from the dashboard."""
-        attached = self.study.user_attrs.get(ATTACHED)
+        attached = self.stored.user_attrs.get(ATTACHED)
         if attached is not None:
             with open(path, "rb") as file:
                 store.write(attached, file)
             return
         artifact_id = upload_artifact(
-            artifact_store=store, file_path=path, study_or_trial=self.study, storage=self.storage
+            artifact_store=store, file_path=path, study_or_trial=self.stored, storage=self.storage
         )
-        self.study.set_user_attr(ATTACHED, artifact_id)
+        self.stored.set_user_attr(ATTACHED, artifact_id)
+
+    def _store(self, trial: FrozenTrial) -> int:
+        """Write a trial whole; its number."""
+        trial_id = self.storage.create_new_trial(self.stored._study_id, template_trial=trial)
+        number = self.storage.get_trial_number_from_id(trial_id)
+        self.ids[number] = trial_id
+        return number
+
+    def _copy(self, trial: FrozenTrial, number: int | None = None) -> None:
+        """Take a trial into memory, by default under the number that it is stored with."""
+        memory = self.study._storage
+        copy = memory.create_new_trial(self.study._study_id, template_trial=trial)
+        self._note(
+            memory.get_trial_number_from_id(copy), trial.number if number is None else number
+        )
+
+    def _note(self, copy: int, number: int) -> None:
+        self.numbers[copy] = number
+        self.copies[number] = copy
 
     def close(self) -> None:
         """Give the connections back."""
@@ -156,6 +221,21 @@ class OptunaStudy:
 
     def _values(self, parameters: Mapping[str, Scalar]) -> dict[str, Scalar]:
         return {name: member(self.domains[name], value) for name, value in parameters.items()}
+
+
+class Renumbered:
+    """What a sampler may ask, by its own numbers of trials."""
+
+    def __init__(self, known: Knowledge, numbers: Mapping[int, int]) -> None:
+        self.numbers = numbers
+        self._curve = known.curve
+        self.space, self.box, self.active = known.space, known.box, known.active
+        self.costs, self.priced, self.features = known.costs, known.priced, known.features
+        self.scored = known.scored
+
+    def curve(self, trial: int) -> Sequence[tuple[float, float]]:
+        """Of the trial that has this number in memory."""
+        return self._curve(self.numbers[trial])
 
 
 def _storage(url: str) -> RDBStorage:

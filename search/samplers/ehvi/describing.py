@@ -5,12 +5,15 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky
 
 from search.samplers.ehvi.encoding import Encoding
 from search.samplers.ehvi.process import Array, Description, squared_distances
 
 Several = Sequence[Mapping[str, Any]]
+MOST_KNOWN = 600
+"""Observations that a model reads: its time grows with their third power."""
 RIDGE = 1e-3
 """Of the guess, where features have variance 1."""
 
@@ -41,10 +44,12 @@ class Describer:
             deviation = np.nan_to_num(_column(np.nanstd, raw))
         self._std = np.where(deviation > 1e-9, deviation, 1.0)
         self._known = self._scaled(raw)
-        self._reach = float(np.median(squared_distances(self._choices, self._choices))) or 1.0
-        kernel = self._kernel(self._choices)
+        some = few(len(known))
+        self._near = self._choices.rows(some)
+        self._reach = float(np.median(squared_distances(self._near, self._near))) or 1.0
+        kernel = self._kernel(self._near)
         kernel[np.diag_indices_from(kernel)] += RIDGE
-        self._weights = cho_solve((cholesky(kernel, lower=True), True), self._known)
+        self._weights = cho_solve((cholesky(kernel, lower=True), True), self._known[some])
 
     def known(self) -> Description:
         """Of the candidates that it was made with."""
@@ -65,9 +70,9 @@ class Describer:
         return self._described(choices, self._kernel(choices) @ self._weights)
 
     def _kernel(self, choices: Description) -> Array:
-        inner = choices.columns @ self._choices.columns.T
-        near = np.exp(-squared_distances(choices, self._choices) / self._reach)
-        return np.asarray(near + inner / self._choices.columns.shape[1])
+        inner = choices.columns @ self._near.columns.T
+        near = np.exp(-squared_distances(choices, self._near) / self._reach)
+        return np.asarray(near + inner / self._near.columns.shape[1])
 
     def _scaled(self, raw: Array) -> Array:
         return np.nan_to_num((raw - self._mean) / self._std)
@@ -81,6 +86,15 @@ class Describer:
             np.concatenate([choices.groups, choices.num_groups + np.arange(scaled.shape[1])]),
             np.arange(first, first + scaled.shape[1]),
         )
+
+
+def few(num: int) -> NDArray[np.int64]:
+    """At most `MOST_KNOWN` of `num` observations: the newest half, the rest at random."""
+    if num <= MOST_KNOWN:
+        return np.arange(num)
+    half = MOST_KNOWN // 2
+    old = np.random.default_rng(num).choice(num - half, half, replace=False)
+    return np.concatenate([np.sort(old), np.arange(num - half, num)])
 
 
 def remembered(

@@ -73,9 +73,9 @@ class Model:
                 pending[:, m] = self._from_target(mean, m)
                 made = made.believing(waiting, mean)
             self.processes.append(made)
+        self.floor = floor
         points = np.concatenate([losses[~np.isnan(losses).any(axis=1)], pending])
-        front = np.unique(points[best(points)], axis=0)
-        self.free = free_boxes(front, np.ones(losses.shape[1]), floor)
+        self._see(points)
 
     def parents(self) -> list[int]:
         """Rows of what is done and not beaten, the newest first."""
@@ -93,16 +93,49 @@ class Model:
         certain = np.full((len(candidates), self.losses.shape[1]), np.nan)
         if self.known is not None and not rough:
             certain = self.known(candidates)
+        return self._worth(described, certain)
+
+    def picks(self, candidates: Several, num: int) -> list[int]:
+        """Rows of `num` candidates at most: each the best if those before it are as expected."""
+        described = self.describer.exact(candidates)
+        certain = np.full((len(candidates), self.losses.shape[1]), np.nan)
+        if self.known is not None:
+            certain = self.known(candidates)
+        rows: list[int] = []
+        while True:
+            worth = self._worth(described, certain)
+            worth[rows] = -1.0
+            rows.append(int(np.argmax(worth)))
+            if len(rows) >= min(num, len(candidates)):
+                return rows
+            self._believe(described.rows(np.array(rows[-1:])), certain[rows[-1]])
+
+    def _worth(self, described: Description, certain: Array) -> Array:
         beliefs = []
         for m, process in enumerate(self.processes):
             sure = ~np.isnan(certain[:, m])
-            mean, std = np.zeros(len(candidates)), np.zeros(len(candidates))
+            mean, std = np.zeros(len(certain)), np.zeros(len(certain))
             if not sure.all():
                 mean, std = process.predict(self._at(m, described))
             told = self._to_target(np.where(sure, certain[:, m], 1.0), m)
             std = np.where(sure, 0.0, std)
             beliefs.append(Belief(np.where(sure, told, mean), std, self.shifts[m]))
         return expected_improvement(beliefs, *self.free)
+
+    def _believe(self, one: Description, certain: Array) -> None:
+        """One candidate more is in flight; `certain`: (m,) what is known of its losses."""
+        point = np.array(certain)
+        for m in map(int, np.flatnonzero(np.isnan(certain))):
+            here = self._at(m, one)
+            mean, _ = self.processes[m].predict(here)
+            point[m] = self._from_target(mean, m)[0]
+            self.processes[m] = self.processes[m].believing(here, mean)
+        self._see(np.concatenate([self.front, point[np.newaxis]]))
+
+    def _see(self, points: Array) -> None:
+        """The front of what is done or in flight."""
+        self.front = np.unique(points[best(points)], axis=0)
+        self.free = free_boxes(self.front, np.ones(self.front.shape[1]), self.floor)
 
     def _curved(self, m: int) -> Curves | None:
         return self.curves if self.curves is not None and self.curves.objective == m else None

@@ -13,7 +13,7 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.samplers.ehvi.box import Box, default_box
-from search.samplers.ehvi.describing import Describer, Several, remembered
+from search.samplers.ehvi.describing import Describer, Several, few, remembered
 from search.samplers.ehvi.encoding import Encoding
 from search.samplers.ehvi.model import Curves, Model
 from search.samplers.ehvi.pool import Parameters, Space, neighbours, random_ones, recombined
@@ -33,8 +33,10 @@ CLIMBS = 2
 PROMISING = 8
 FEWEST = 3
 """Results without which there is no model, however many candidates are in flight."""
-MOST_KNOWN = 600
-"""Observations of an objective that a proposal reads: time grows with their third power."""
+IN_FLIGHT_PER_PICK = 16
+"""Candidates in flight for each that is proposed at once: what the last of them does not know yet
+is little beside what none of them knows."""
+MOST_AT_ONCE = 32
 STARTERS = 300
 """Random candidates of which an affordable one is taken before the model is used ..."""
 FEWEST_COSTS = 4
@@ -116,6 +118,8 @@ class EHVISampler(BaseSampler):
         self._pool = pool
         self._log_losses = log_losses
         self._fits: dict[int, tuple[int, Hyper]] = {}
+        self._picked: list[Parameters] = []
+        """Chosen together with the last proposal, to be proposed next."""
 
     # --- Optuna's side ---
 
@@ -134,6 +138,8 @@ class EHVISampler(BaseSampler):
         """The candidate of most expected improvement; a random one at the start."""
         if not search_space:
             return {}
+        if self._picked and self._picked[0].keys() == search_space.keys():
+            return self._picked.pop(0)
         past = self._past(study, search_space, but=trial.number)
         seen = {self._name(parameters) for parameters in past.asked}
         candidates = self._fresh(random_ones(search_space, self._pool, self._rng), seen)
@@ -149,7 +155,9 @@ class EHVISampler(BaseSampler):
             + recombined(search_space, parents, self._pool // 4, self._rng),
             seen,
         )
-        return self._best(model, search_space, candidates, seen)
+        at_once = min(MOST_AT_ONCE, max(1, past.num_running // IN_FLIGHT_PER_PICK))
+        best, *self._picked = self._best(model, search_space, candidates, seen, at_once)
+        return best
 
     def worth(
         self, study: Study, space: Mapping[str, BaseDistribution], candidates: Several
@@ -244,9 +252,14 @@ class EHVISampler(BaseSampler):
         return some[int(within[0]) if len(within) else int(worst.argmin())]
 
     def _best(
-        self, model: Model, space: Space, candidates: list[Parameters], seen: set[Any]
-    ) -> Parameters:
-        """The most promising candidate, and those around it, after a closer look at some."""
+        self,
+        model: Model,
+        space: Space,
+        candidates: list[Parameters],
+        seen: set[Any],
+        at_once: int,
+    ) -> list[Parameters]:
+        """The most promising candidates, relatives of those looked at too, told exactly."""
         rough = self._features is not None and self._features_at_once < len(candidates)
         worth = model.worth(candidates, rough=rough)
         for _ in range(CLIMBS):
@@ -255,11 +268,12 @@ class EHVISampler(BaseSampler):
             if more:
                 candidates = candidates + more
                 worth = np.concatenate([worth, model.worth(more, rough=rough)])
-        if rough:
-            top_rows = np.argsort(-worth, kind="stable")[: self._features_at_once]
-            candidates = [candidates[i] for i in top_rows]
-            worth = model.worth(candidates, rough=False)
-        return candidates[int(np.argmax(worth))]
+        if not rough and at_once == 1:
+            return [candidates[int(np.argmax(worth))]]
+        closer = max(self._features_at_once, 2 * at_once) if rough else PROMISING * at_once
+        best_first = [candidates[i] for i in np.argsort(-worth, kind="stable")[: 4 * closer]]
+        some = self._fresh(best_first, set())[:closer]
+        return [some[i] for i in model.picks(some, at_once)]
 
     def _fresh(self, candidates: list[Parameters], seen: set[Any]) -> list[Parameters]:
         """Without those that were tried, or stand there twice."""
@@ -303,19 +317,11 @@ class EHVISampler(BaseSampler):
         losses = box.losses(table)[:, self._curve_of]
         return Curves(self._curve_of, np.array(rows, dtype=np.int64), np.array(shares), losses)
 
-    def _few(self, known: Description, targets: Array) -> tuple[Description, Array]:
-        """At most `MOST_KNOWN` observations: the newest half, the rest at random."""
-        if len(targets) <= MOST_KNOWN:
-            return known, targets
-        half = MOST_KNOWN // 2
-        old = np.random.default_rng(len(targets)).choice(len(targets) - half, half, replace=False)
-        rows = np.concatenate([np.sort(old), np.arange(len(targets) - half, len(targets))])
-        return known.rows(rows), targets[rows]
-
     def _process(self, objective: int, known: Description, targets: Array) -> Process:
         """A process on what is known of an objective; hyper-parameters are not always refitted."""
         total = len(targets)
-        known, targets = self._few(known, targets)
+        rows = few(total)
+        known, targets = known.rows(rows), targets[rows]
         num, hyper = self._fits.get(objective, (0, None))
         if hyper is not None and len(hyper.weights) != known.num_groups:
             num, hyper = 0, None
