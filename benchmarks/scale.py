@@ -3,10 +3,11 @@
 An event-driven simulation: the real loop, sampler, Optuna study and store; workers are events.
 A training to a rung takes its share of `--training` seconds, a price `PRICE_S`, both spread by
 candidate (log-normal, a third); the driver takes the CPU seconds that it takes here on one core
-(with a database server, seconds by the clock), and workers wait while it thinks. Costs and scores are made up from the candidate (`benchmarks.overhead`). Told are the
-share of the time that workers were busy, jobs and candidates a second, the driver's milliseconds
-a candidate and of these Optuna's, and what was in memory at the end. Busy is counted from the
-moment when every worker has had a job to the last proposal.
+(with a database server, seconds by the clock), and workers wait while it thinks. Costs and scores
+are made up from the candidate (`benchmarks.overhead`). Told are the share of the time that workers
+were busy, jobs a second, the driver's milliseconds a candidate and of these the sampler's, and
+memory at the end. Busy is counted from the moment when every worker has had a job to the last
+proposal.
 """
 
 import argparse

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
@@ -24,6 +24,25 @@ class Server:
     """Where it listens."""
 
     port: int
+    command: tuple[object, ...]
+    folder: Path
+    processes: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
+
+    def start(self) -> None:
+        """Serve, and wait until it answers."""
+        process = subprocess.Popen(
+            [*map(str, self.command)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self.folder,
+        )
+        self.processes.append(process)
+        _wait_for(self, process)
+
+    def stop(self) -> None:
+        """A fast shutdown: clients are cut off."""
+        self.processes[-1].send_signal(signal.SIGINT)
+        self.processes[-1].wait(60)
 
     def url(self, database: str, password: str = PASSWORD) -> str:
         return f"postgresql+psycopg://paretune:{password}@127.0.0.1:{self.port}/{database}"
@@ -66,24 +85,21 @@ def running() -> Iterator[Server]:
             cwd=folder,
         )
         port = _free_port()
-        server = subprocess.Popen(
-            [
+        server = Server(
+            port,
+            (
                 *_unprivileged(),
                 programs / "postgres",
-                *("-D", folder / "data", "-p", str(port), "-h", "127.0.0.1", "-k", folder),
+                *("-D", folder / "data", "-p", port, "-h", "127.0.0.1", "-k", folder),
                 *("-c", "fsync=off"),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=folder,
+            ),
+            folder,
         )
         try:
-            found = Server(port)
-            _wait_for(found, server)
-            yield found
+            server.start()
+            yield server
         finally:
-            server.send_signal(signal.SIGINT)  # a fast shutdown: clients are cut off
-            server.wait(60)
+            server.stop()
 
 
 def _programs() -> Path:

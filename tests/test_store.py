@@ -25,7 +25,7 @@ from sqlalchemy.exc import IntegrityError
 
 from objectives.measurement import Measurement, exact
 from search.errors import InputError
-from search.evaluation import Artifact, Evaluation
+from search.evaluation import FINAL, Artifact, Evaluation, Job
 from search.session import Session
 from search.store import schema
 from search.store.database import open_database
@@ -721,6 +721,42 @@ def test_tables_of_both_stand_side_by_side_on_postgresql(server: Server, folder:
         rows = connection.execute("select tablename from pg_tables where schemaname = 'public'")
         tables = {str(table) for (table,) in rows}
     assert {"studies", "alembic_version", "paretune_studies", schema.VERSION_TABLE} <= tables
+
+
+def test_study_waits_for_a_server_that_is_away_and_loses_nothing(
+    server: Server, small: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    url = server.url(server.new_database())
+    settings = (*REPLAY, f"storage={url}", "search.trials=8")
+    moments = iter([1, 2, 5, 9, 14])
+    with Session.open(str(small), settings) as session:
+        session.plan()
+        answered, next_outage = 0, next(moments)
+        run_jobs = session.run_jobs
+
+        def disturbed(ask: Any, tell: Any) -> None:
+            def told(job: Job, evaluation: Evaluation) -> None:
+                nonlocal answered, next_outage
+                answered += 1
+                if answered == next_outage:
+                    next_outage = next(moments, 0)
+                    server.stop()
+                    threading.Timer(1.5, server.start).start()
+                tell(job, evaluation)
+
+            run_jobs(ask, told)
+
+        session.run_jobs = disturbed
+        assert session.search(show=False) == "done"
+    assert capfd.readouterr().err.count("the database is away; waiting for it") >= 3
+    engine = open_database(url, create=False)
+    view = read_view(engine, "small")
+    with engine.connect() as connection:
+        states = connection.execute(text("select state from trials")).scalars().all()
+    engine.dispose()
+    assert len(view.trials) == 8
+    assert all(trial.status in FINAL for trial in view.trials)
+    assert "RUNNING" not in states
 
 
 def test_driver_is_psycopg_3(server: Server) -> None:

@@ -23,6 +23,7 @@ from search.errors import InputError
 from search.samplers import Knowledge, Sampler, adviser
 from search.samplers.distributions import distributions, member
 from search.store.database import engine_options
+from search.store.patience import patient
 from spaces.choice import Choice, Scalar
 
 _DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
@@ -129,6 +130,7 @@ class OptunaStudy:
         self._note(trial.number, number)
         return number, self._values(asked.params)
 
+    @patient
     def running(self) -> dict[int, dict[str, Scalar] | None]:
         """Trials that were asked and never told; None where the asking was cut off half-way."""
         found: dict[int, dict[str, Scalar] | None] = {}
@@ -156,13 +158,8 @@ class OptunaStudy:
             state = TrialState.COMPLETE
         trial_id = self.ids.pop(number, None)
         if trial_id is None:
-            trial_id = self.storage.get_trial_id_from_study_id_trial_number(
-                self.stored._study_id, number
-            )
-        if constraints:
-            self.storage.set_trial_system_attr(trial_id, "constraints", list(constraints))
-        self.storage.set_trial_user_attr(trial_id, "result", summary)
-        self.storage.set_trial_state_values(trial_id, state, values)
+            trial_id = self._id_of(number)
+        self._close(trial_id, state, values, list(constraints), summary)
         if number not in self.copies:  # another run's, which is gone: whole as it is stored now
             self._copy(self.storage.get_trial(trial_id))
             return
@@ -171,6 +168,7 @@ class OptunaStudy:
             memory.set_trial_system_attr(copy, "constraints", list(constraints))
         self.study.tell(copy, values, state=state)
 
+    @patient
     def catch_up(self) -> None:
         """Copy what other runs have stored meanwhile."""
         memory = self.study.get_trials(deepcopy=False)
@@ -195,6 +193,27 @@ class OptunaStudy:
         )
         self.stored.set_user_attr(ATTACHED, artifact_id)
 
+    @patient
+    def _id_of(self, number: int) -> int:
+        return self.storage.get_trial_id_from_study_id_trial_number(self.stored._study_id, number)
+
+    @patient
+    def _close(
+        self,
+        trial_id: int,
+        state: TrialState,
+        values: Sequence[float] | None,
+        constraints: list[float],
+        summary: str,
+    ) -> None:
+        if self.storage.get_trial(trial_id).state.is_finished():  # a reply that was cut off
+            return
+        if constraints:
+            self.storage.set_trial_system_attr(trial_id, "constraints", constraints)
+        self.storage.set_trial_user_attr(trial_id, "result", summary)
+        self.storage.set_trial_state_values(trial_id, state, values)
+
+    @patient
     def _store(self, trial: FrozenTrial) -> int:
         """Write a trial whole; its number."""
         trial_id = self.storage.create_new_trial(self.stored._study_id, template_trial=trial)
@@ -234,8 +253,8 @@ class Renumbered:
         self.scored = known.scored
 
     def curve(self, trial: int) -> Sequence[tuple[float, float]]:
-        """Of the trial that has this number in memory."""
-        return self._curve(self.numbers[trial])
+        """Of the trial that has this number in memory; none of what is no trial."""
+        return self._curve(self.numbers[trial]) if trial in self.numbers else ()
 
 
 def _storage(url: str) -> RDBStorage:

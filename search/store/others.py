@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, select, update
 from search.errors import RunFailedError
 from search.store import schema
 from search.store.lease import alive, clock
+from search.store.patience import patient
 from search.store.records import StoredTrial
 from search.store.store import Store, write_lock
 
@@ -39,6 +40,7 @@ class Others:
         """Trials of others that may still turn out to repeat one."""
         self._begun = False
 
+    @patient
     def gone(self) -> frozenset[int]:
         """Runs that lived at the last call and do not any more; looks anew who lives.
 
@@ -58,6 +60,7 @@ class Others:
         self.living = frozenset(number for number, row in rows.items() if alive(row, now))
         return before - self.living
 
+    @patient
     def news(self) -> list[StoredTrial]:
         """Trials of other runs that changed since the last call, whole; at first all trials."""
         with self.store.engine.connect() as connection:
@@ -77,6 +80,7 @@ class Others:
             (self._unfinished.add if open_ else self._unfinished.discard)(item.number)
         return found
 
+    @patient
     def inherit(self, running: Collection[int]) -> list[int]:
         """Trials that are ours from now on, of those in `running` whose run does not live."""
         trials = schema.trials

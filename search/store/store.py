@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, delete, func, insert, or_, select, update
@@ -15,6 +16,7 @@ from search.errors import InputError
 from search.evaluation import Artifact, Evaluation
 from search.store import schema
 from search.store.lease import alive, clock
+from search.store.patience import patient
 from search.store.records import Front, Keys, StoredTrial
 from search.store.rows import evaluations_of, measurements_of
 from spaces.candidate import Candidate, digest
@@ -138,16 +140,19 @@ class Store:
                 .values(heartbeat_at=clock(connection))
             )
 
+    @patient
     def older_lives(self) -> bool:
         """Whether a run of the study that began before ours lives."""
         with self.engine.connect() as connection:
             return any(row.id < self.run for row in self._living(connection))
 
+    @patient
     def others_live(self) -> bool:
         """Whether any other run of the study lives."""
         with self.engine.connect() as connection:
             return any(row.id != self.run for row in self._living(connection))
 
+    @patient
     def end_run(self, outcome: str, busy_s: float) -> None:
         """Give the lease back."""
         with self.engine.begin() as connection:
@@ -157,6 +162,7 @@ class Store:
                 .values(ended_at=time.time(), outcome=outcome, busy_s=busy_s)
             )
 
+    @patient
     def scale(self) -> tuple[Any, Any]:
         """(scale, plan) as stored; (None, None) before the plan is made."""
         with self.engine.connect() as connection:
@@ -167,6 +173,7 @@ class Store:
             ).one()
         return row.scale, row.plan
 
+    @patient
     def keep_scale(self, scale: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
         """Freeze the scale of the hypervolume and what the plan found; the first one holds."""
         studies = schema.studies
@@ -177,6 +184,7 @@ class Store:
                 values = {"scale": dict(scale), "plan": dict(plan)}
                 connection.execute(update(studies).where(ours).values(**values))
 
+    @partial(patient, written=lambda self, number, *_, **__: self._repeats(number))
     def add_trial(
         self,
         number: int,
@@ -208,6 +216,7 @@ class Store:
             )
         return repeats
 
+    @patient
     def mark_repeat(self, number: int, first: int) -> None:
         """A trial turned out to be the network of another; so are those that repeat it."""
         table = schema.trials
@@ -221,6 +230,7 @@ class Store:
                 .values(repeats=first)
             )
 
+    @partial(patient, written=lambda *_, **__: None)
     def record(self, evaluation: Evaluation, keys: Keys, front: Front | None = None) -> None:
         """An evaluation with measurements, artifacts and the front it makes: one transaction.
 
@@ -257,6 +267,7 @@ class Store:
         if made is not None:
             self._front = made
 
+    @partial(patient, written=lambda *_, **__: None)
     def add_confirmation(self, trial: int, seed: int, found: Mapping[str, Measurement]) -> None:
         """What a member was worth when it was trained anew."""
         with self.engine.begin() as connection:
@@ -282,6 +293,7 @@ class Store:
                 }
         return found
 
+    @patient
     def trials(self, numbers: Sequence[int] | None = None) -> list[StoredTrial]:
         """Trials of the study with what is known of them, by number; default all of them."""
         trials, candidates = schema.trials, schema.candidates
@@ -407,6 +419,7 @@ class Store:
         with self.engine.connect() as connection:
             return set(connection.execute(query.where(runs.c.study == self.study)).scalars())
 
+    @patient
     def artifacts(self, numbers: Sequence[int] | None = None) -> dict[int, list[Artifact]]:
         """Trial -> its artifacts; default of all trials."""
         found: dict[int, list[Artifact]] = {}
@@ -426,11 +439,13 @@ class Store:
                 found.setdefault(row.trial, []).append(artifact)
         return found
 
+    @patient
     def known_artifacts(self) -> set[str]:
         """Ids of all artifacts that any study of the database refers to."""
         with self.engine.connect() as connection:
             return set(connection.execute(select(schema.checkpoints.c.artifact)).scalars())
 
+    @patient
     def drop_artifacts(self, trial: int, ids: Sequence[str]) -> list[str]:
         """Forget artifacts of a trial; returns those that nobody refers to any more."""
         rows = schema.checkpoints
@@ -447,6 +462,7 @@ class Store:
             )
         return [artifact for artifact in ids if artifact not in used]
 
+    @patient
     def last_front(self) -> Front | None:
         """The newest front of the study."""
         fronts, members = schema.fronts, schema.front_members
@@ -526,6 +542,13 @@ class Store:
             trials.c.study == self.study, trials.c.candidate == key, trials.c.repeats.is_(None)
         )
         return connection.execute(query.order_by(trials.c.number).limit(1)).scalar()
+
+    def _repeats(self, number: int) -> int | None:
+        """What a trial that is stored repeats."""
+        trials = schema.trials
+        query = select(trials.c.repeats).where(trials.c.study == self.study)
+        with self.engine.connect() as connection:
+            return connection.execute(query.where(trials.c.number == number)).scalar()
 
     def _newest_front(self, connection: Connection) -> int:
         fronts = schema.fronts

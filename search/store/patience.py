@@ -1,0 +1,64 @@
+"""A database server that is away for a while: calls wait for it, and are made again."""
+
+import functools
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+
+AWAY_S = 300.0
+"""How long a server may be away."""
+PAUSE_S = 1.0
+Result = TypeVar("Result")
+
+
+def patient(
+    call: Callable[..., Result], written: Callable[..., Any] | None = None
+) -> Callable[..., Result]:
+    """`call`, one transaction, again and again while the server is away.
+
+    `written`: what is returned, given the same arguments, where the transaction that was cut off
+    turns out to have been committed. SQLite's files are not waited for: there it is another
+    writer that is in the way, and a lock has a time of its own.
+    """
+
+    @functools.wraps(call)
+    def waiting(*arguments: Any, **options: Any) -> Any:
+        until: float | None = None
+        while True:
+            try:
+                return call(*arguments, **options)
+            except (DBAPIError, StorageInternalError) as error:
+                if until is not None and written is not None and _is_integrity(error):
+                    return written(*arguments, **options)
+                if not _is_away(error) or (until is not None and time.monotonic() > until):
+                    raise
+                if until is None:
+                    until = time.monotonic() + AWAY_S
+                    print("paretune: the database is away; waiting for it", file=sys.stderr)
+            time.sleep(PAUSE_S)
+
+    return waiting
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    return error.__cause__ if isinstance(error, StorageInternalError) else error
+
+
+def _is_integrity(error: BaseException) -> bool:
+    return isinstance(_cause(error), IntegrityError)
+
+
+def _is_away(error: BaseException) -> bool:
+    """Whether a connection was refused or cut off; a statement that fails is something else."""
+    cause = _cause(error)
+    if not isinstance(cause, DBAPIError) or "sqlite" in type(cause.orig).__module__:
+        return False
+    state = getattr(cause.orig, "sqlstate", None) or ""
+    # class 08: no connection; 57P: the server shuts down or starts; no state: it never answered
+    return cause.connection_invalidated or (
+        isinstance(cause, OperationalError) and (not state or state.startswith(("08", "57P")))
+    )
