@@ -6,9 +6,9 @@ architecture and training; every member of its front is then pruned by every rat
 member of the front of these is quantized. So what comes after gets the whole front, is tried in
 full, and its epochs of recovery are not counted: more than products do. *In turn, one network*: as
 products do, only the most accurate network goes on, in every compression; the others stay in the
-result as they are. Told are the share of the table's hypervolume, and the best score under three limits of
-latency as a distance to the table's best: median and quartiles over paired seeds. [--to FILE]
-keeps the figures.
+result as they are. Told are the share of the table's hypervolume, and the best score under three
+limits of latency as a distance to the table's best: median and quartiles over paired seeds. [--to
+FILE] keeps the figures.
 """
 
 import argparse
