@@ -4,7 +4,8 @@ An event-driven simulation: the real loop, sampler, Optuna study and store; work
 A training to a rung takes its share of `--training` seconds, a price `PRICE_S`, both spread by
 candidate (log-normal, a third); the driver takes the CPU seconds that it takes here on one core
 (with a database server, seconds by the clock), and workers wait while it thinks. Costs and scores
-are made up from the candidate (`benchmarks.overhead`). Told are the share of the time that workers
+are made up from the candidate (`benchmarks.overhead`). Then the study is opened again: seconds to
+read it, to report, to resume and to propose. Told are the share of the time that workers
 were busy, jobs a second, the driver's milliseconds a candidate and of these the sampler's, and
 memory at the end. Busy is counted from the moment when every worker has had a job to the last
 proposal.
@@ -30,8 +31,10 @@ from benchmarks.overhead import LAST_RUNG, Clock, answer
 from search.evaluation import Evaluation, Job, Price
 from search.executors.pace import Pace
 from search.loop import Loop
+from search.report import write_report
 from search.session import Session
 from search.state import State
+from search.store.view import read_view
 from spaces.candidate import digest
 
 STUDY = Path(__file__).parent.parent / "studies" / "digits.yaml"
@@ -145,6 +148,7 @@ def main() -> None:
             print(
                 f"| {sampler} | {workers} | {row['candidates']} | {row['busy']:.3f} "
                 f"| {row['jobs_per_s']:.1f} | {row['ms']:.1f} | {row['optuna_ms']:.1f} |",
+                row["stored_s"],
                 flush=True,
             )
 
@@ -185,8 +189,9 @@ def simulated(sampler: str, workers: int, options: argparse.Namespace) -> dict[s
             pool.run(loop.ask, loop.tell)
             driver_s = time.perf_counter() - started
             finished = loop.state.finished
-            file = Path(folder) / "scale.db"
-            megabytes = round(file.stat().st_size / 2**20, 1) if file.exists() else None
+        file = Path(folder) / "scale.db"
+        megabytes = round(file.stat().st_size / 2**20, 1) if file.exists() else None
+        after = stored(settings, Path(folder), by)
     return {
         "sampler": sampler,
         "workers": workers,
@@ -204,7 +209,39 @@ def simulated(sampler: str, workers: int, options: argparse.Namespace) -> dict[s
         "thought_s": marks,
         "max_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "database_mb": megabytes,
+        "stored_s": after,
     }
+
+
+def stored(settings: tuple[str, ...], folder: Path, by: Callable[[], float]) -> dict[str, float]:
+    """Seconds of what is done with a study that is there: read, report, resume, one proposal."""
+    seconds: dict[str, float] = {}
+
+    def timed(name: str, act: Callable[[], Any]) -> Any:
+        start = by()
+        result = act()
+        seconds[name] = round(by() - start, 3)
+        return result
+
+    more = (*settings, "search.trials=1000000")
+    with timed("open", lambda: Session.open(str(STUDY), more)) as session:
+        session.plan()
+        view = timed("read", lambda: read_view(session.store.engine, session.study.name))
+        timed("report", lambda: write_report(view, folder / "report.html"))
+        loop = timed(
+            "resume",
+            lambda: Loop(
+                session.study,
+                session.store,
+                session.optuna,
+                session.prices,
+                session.scale,
+                lambda state: None,
+            ),
+        )
+        timed("ask", loop.ask)
+        timed("ask again", loop.ask)
+    return seconds
 
 
 if __name__ == "__main__":

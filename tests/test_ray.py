@@ -15,6 +15,7 @@ from typing import Any
 
 import ledger
 import pytest
+import yaml
 
 from search.errors import InputError
 from search.evaluation import COUNTED, Confirm, Evaluation, Job, Price, Train
@@ -127,6 +128,14 @@ def test_a_job_is_worth_what_its_worst_piece_is(status: Any) -> None:
 
 
 # --- nodes ---
+
+
+def test_example_of_a_cluster_is_one_that_ray_takes() -> None:
+    pytest.importorskip("jsonschema", reason="Ray checks a cluster's file with jsonschema")
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    example = yaml.safe_load((ROOT / "studies" / "examples" / "ray-cluster.yaml").read_text())
+    validate_config(prepare_config(example))
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -46,13 +47,14 @@ class Outlook:
         self.encoding = Encoding(distributions(self.study.space.open_choices))
         self._hyper: Hyper | None = None
         self._fitted = 0
+        self._enough = False
         self._encoded: dict[int, Parameters] = {}
 
     def hopeless(
         self, trial: Known, trials: Mapping[int, Known], front: Sequence[int]
     ) -> str | None:
         """The sentence that says which member is better even at an optimistic score, or None."""
-        if not self.deviations or sum(self._is_done(t) for t in trials.values()) < FEWEST_DONE:
+        if not self.deviations or not self._begun(trials):
             return None
         cheaper = [number for number in front if self._cheaper(trials[number], trial)]
         if not cheaper:
@@ -74,8 +76,7 @@ class Outlook:
 
     def forecast(self, trial: Known, trials: Mapping[int, Known]) -> Forecast:
         """The score of a full training of `trial`."""
-        scores = [(n, *point) for n in trials for point in self.known.curve(n)][-MOST_SCORES:]
-        numbers, shares, values = zip(*scores, strict=True)
+        numbers, shares, values = zip(*self._newest_scores(trials), strict=True)
         distinct, rows = np.unique(numbers, return_inverse=True)
         several = [self._parameters(trials[n]) for n in distinct]
         describer = Describer(self.encoding, self.known.active, self.known.features, several)
@@ -114,8 +115,21 @@ class Outlook:
     def _metric(self) -> Objective:
         return next(o for o in self.study.objectives if o.cost is None)
 
-    def _is_done(self, trial: Known) -> bool:
-        return trial.final is not None and trial.final.status == "done"
+    def _begun(self, trials: Mapping[int, Known]) -> bool:
+        """Whether enough candidates are done; once they are, they stay so."""
+        if not self._enough:
+            done = (t for t in trials.values() if t.final is not None and t.final.status == "done")
+            self._enough = len(list(islice(done, FEWEST_DONE))) == FEWEST_DONE
+        return self._enough
+
+    def _newest_scores(self, trials: Mapping[int, Known]) -> list[tuple[int, float, float]]:
+        """(trial, share of a full training, score then), as many as are read."""
+        newest_first = (
+            (number, *point)
+            for number in reversed(list(trials))
+            for point in reversed(self.known.curve(number))
+        )
+        return list(islice(newest_first, MOST_SCORES))[::-1]
 
     def _losses(self, values: Array) -> Array:
         """0 for a perfect score, 1 for that of a constant answer."""
