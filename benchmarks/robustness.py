@@ -2,10 +2,12 @@
 
 NAS-Bench-201 (CIFAR-10, Titan X): `ehvi` and Optuna's TPE with paired seeds, each trouble alone.
 Told is the hypervolume, of the table's true values, after 25, 50 and 100 trainings: median and
-quartiles. A training that fails counts as one. [--to FILE] keeps the figures.
+quartiles. A training that fails counts as one. [--to FILE] keeps the figures, those of other
+troubles too.
 """
 
 import argparse
+import json
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,14 +60,17 @@ def main() -> None:
     """Run, print, keep."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--troubles", nargs="*", default=list(TROUBLES))
     parser.add_argument("--to", type=Path)
     options = parser.parse_args()
     optuna.logging.disable_default_handler()
     problem = PROBLEMS[PROBLEM]()
-    rows: list[dict[str, Any]] = []
+    kept = options.to is not None and options.to.exists()
+    rows = json.loads(options.to.read_text())["rows"] if kept else []
+    rows = [row for row in rows if row["trouble"] not in options.troubles]
     print("| trouble | method | " + " | ".join(f"HV at {mark}" for mark in MARKS) + " |")
     print("|" + "---|" * (2 + len(MARKS)))
-    for name, trouble in TROUBLES.items():
+    for name, trouble in ((name, TROUBLES[name]) for name in options.troubles):
         for method in METHODS_HERE:
             shares = []
             for seed in range(options.seeds):
