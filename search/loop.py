@@ -44,7 +44,7 @@ from spaces.choice import Scalar
 REPEATS_IN_A_ROW = 200
 """Known candidates proposed one after the other until the space counts as exhausted."""
 SEED_OF_A_RUN = 104_729
-"""Added to the sampler's seed for every run that lives already: each is to propose for itself."""
+"""Added to the sampler's seed for every older run that lives: each is to propose for itself."""
 ENUMERABLE = 500
 """Assignments up to which a space is enumerated, to know when every candidate has been tried."""
 
@@ -81,6 +81,8 @@ class Loop:
         """Candidate key -> the trial that had it first."""
         self.twins: dict[tuple[str, str], int] = {}
         """(train key, deploy key) -> the first trial of this network with these weights."""
+        self.merged: dict[int, int] = {}
+        """Trial -> the one that it repeats, which may repeat another in its turn."""
         self.followers: dict[int, list[int]] = {}
         """Trial in flight -> repeats that wait for its result."""
         self.retried: set[tuple[int, int]] = set()
@@ -99,7 +101,7 @@ class Loop:
         self.others.gone()
         optuna.propose_by(
             study.search.sampler,
-            seed=study.seed + SEED_OF_A_RUN * len(self.others.living),
+            seed=study.seed + SEED_OF_A_RUN * sum(n < store.run for n in self.others.living),
             trials=study.search.trials,
             known=self.known,
         )
@@ -169,8 +171,8 @@ class Loop:
             number, candidate, keys, parameters, repeats=self.first.get(keys.key)
         )
         if first is not None:
-            if first not in self.trials:  # another run has just added it
-                self._learn(self.others.news())
+            if self._origin(first) not in self.trials:  # another run has just added it
+                self._take_up()
             self._repeat(number, first)
             return
         self.repeats_in_a_row = 0
@@ -241,7 +243,11 @@ class Loop:
         """A trial turned out to be the network of another."""
         self.state.trials -= 1
         self.state.known -= trial.keys.key in self.earlier
+        self.merged[trial.number] = twin
         self.first[trial.keys.key] = twin
+        weights = (trial.keys.train_key, trial.deploy_key)
+        if self.twins.get(weights) == trial.number:
+            self.twins[weights] = twin
         del self.trials[trial.number]
         for follower in self.followers.pop(trial.number, []):
             self._answer(follower, twin)
@@ -338,8 +344,7 @@ class Loop:
                 self._record(trial, evaluation, front)
                 break
             except BehindError:  # another run's trial has joined the front in between
-                self._learn(self.others.news())
-                self._see_front()
+                self._take_up()
         self.state.counts[evaluation.status] += 1
         if front is not None:
             self.state.front, self.state.hypervolume = front.members, front.hypervolume
@@ -350,7 +355,9 @@ class Loop:
         if evaluation.status == "done":
             self._fan_out(trial)
         members = set(self.state.front)
-        for number in {trial.number, *set(before) - members}:
+        # another run may learn from a member that is one no more
+        left = set() if self.others.living else set(before) - members
+        for number in {trial.number, *left}:
             self.files.drop_unneeded(self.trials[number], member=number in members)
 
     def _fan_out(self, trial: Known) -> None:
@@ -391,14 +398,22 @@ class Loop:
 
     # --- repeats ---
 
+    def _origin(self, number: int) -> int:
+        """The trial that a trial repeats in the end, itself if none."""
+        while number in self.merged:
+            number = self.merged[number]
+        return number
+
     def _repeat(self, number: int, first: int) -> None:
         """Count a proposal of a known candidate and answer it."""
+        self.merged[number] = first
         self.state.repeats += 1
         self.repeats_in_a_row += 1
         self._answer(number, first)
 
     def _answer(self, number: int, first: int) -> None:
         """Tell Optuna what is known of a repeat, now or once it is known."""
+        first = self._origin(first)
         if self.trials[first].final is None:
             self.followers.setdefault(first, []).append(number)
         else:
@@ -440,10 +455,12 @@ class Loop:
 
     def _values(self, trial: Known) -> tuple[float, ...]:
         """Newest value of every objective; kept, since a trial that is done changes no more."""
-        if trial.number not in self.values:
-            names = [objective.name for objective in self.study.objectives]
-            self.values[trial.number] = tuple(trial.value(name) for name in names)
-        return self.values[trial.number]
+        if trial.number in self.values:
+            return self.values[trial.number]
+        values = tuple(trial.value(objective.name) for objective in self.study.objectives)
+        if trial.final is not None:
+            self.values[trial.number] = values
+        return values
 
     # --- start, resume, end ---
 
@@ -465,8 +482,9 @@ class Loop:
     def _resume(self) -> None:
         """Take up what the store holds; go on with, or tell again, what was cut off."""
         running = self.optuna.running()
-        self._learn(self.others.news())
+        self._take_up()
         self._inherit(running)
+        self.others.gone()
         if not self.others.living:  # else it may be a proposal that another run is making
             for number in sorted(running.keys() - self.others.trials):
                 self._adopt(number, running[number])
@@ -482,15 +500,15 @@ class Loop:
         """Take up what other runs have stored; go on with what one has left that is gone."""
         gone = self.others.gone()
         if self.others.living or gone:
-            self._learn(self.others.news())
+            self._take_up()
         if gone:
             self._inherit(self.optuna.running())
 
-    def _learn(self, news: list[StoredTrial]) -> None:
-        """Take up trials as they stand in the store."""
-        if not news:
-            return
-        artifacts = self.store.artifacts([item.number for item in news])
+    def _take_up(self) -> None:
+        """Take up trials and the front as they stand in the store."""
+        front = self.store.last_front()  # before the trials: those that it names are among them
+        news = self.others.news()
+        artifacts = self.store.artifacts([item.number for item in news]) if news else {}
         # of twins that were cut off before they were told apart, the one in training comes first
         for item in sorted(news, key=lambda item: -len(item.evaluations)):
             if item.repeats is None:
@@ -498,13 +516,10 @@ class Loop:
         for item in news:
             if item.repeats is not None:
                 self._restore_repeat(item.number, item.candidate, item.repeats)
-        self._see_front()
-        self.optuna.catch_up()
-
-    def _see_front(self) -> None:
-        front = self.store.last_front()
         if front is not None:
             self.state.front, self.state.hypervolume = front.members, front.hypervolume
+        if news:
+            self.optuna.catch_up()
 
     def _restore(self, item: StoredTrial, artifacts: list[Artifact]) -> None:
         trial = self.trials.get(item.number)
@@ -529,9 +544,12 @@ class Loop:
                 self._tell_optuna(follower, trial)
 
     def _restore_repeat(self, number: int, candidate: Candidate, first: int) -> None:
+        if number in self.merged:
+            return
         self.state.repeats += 1
         trial = self.trials.get(number)
         if trial is None:
+            self.merged[number] = first
             self.first.setdefault(keys_of(candidate, self.study).key, first)
             return
         self._note_place(trial, elsewhere=False)

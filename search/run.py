@@ -68,8 +68,7 @@ def _run(options: argparse.Namespace) -> int:
         if options.dry_run:
             return DONE
         outcome = session.search(show=not options.quiet)
-        last = outcome != "interrupted" and not session.store.others_live()
-        if last and session.study.confirm and session.state.front:
+        if session.study.confirm and session.state.front and session.completes:
             session.confirm(session.study.confirm.seeds, show=not options.quiet)
             session.outcome = outcome
         session.conclude(show=not options.quiet)

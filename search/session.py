@@ -6,9 +6,9 @@ import math
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal, Self
 
 from objectives.units import format_quantity
@@ -32,6 +32,7 @@ from search.store.database import open_database, shown
 from search.store.failures import explained
 from search.store.lease import versions
 from search.store.optuna_study import OptunaStudy
+from search.store.patience import DATABASE_ERRORS
 from search.store.store import Store
 from search.store.view import StudyView, chosen_options, read_view
 from search.study import StudySpec
@@ -110,7 +111,7 @@ class Session:
             key = price_key(study, workers.places, prices_from)
             prices = known_prices(study, store, key, prices_from)
             check_conditions(study, store, key)
-            optuna = _open_optuna(study, store.num_trials())
+            optuna = _open_optuna(study, store.num_trials)
             stack.callback(optuna.close)
             store.begin_study(study.definition(), _objective_rows(study))
             raw = {**study.raw, "storage": shown(study.storage)}
@@ -169,7 +170,10 @@ class Session:
         def changed(state: State) -> None:
             live(state)
             if state.front and time.monotonic() > self.publish_at:
-                self.publish()
+                try:
+                    self.publish()
+                except DATABASE_ERRORS:  # a report can wait, and the loop for the database
+                    self.publish_at = time.monotonic() + PUBLISH_S
 
         earlier = earlier_trials(self.study, self.store)
         loop = Loop(self.study, self.store, self.optuna, self.prices, self.scale, changed, earlier)
@@ -215,8 +219,7 @@ class Session:
 
     def conclude(self, *, show: bool = True) -> None:
         """Write the report, attach it for the dashboard, print the front."""
-        shared = self.store.others_live()
-        if self.outcome != "interrupted" and not shared:
+        if self.completes:
             members = read_view(self.store.engine, self.study.name).members
             pricer = OriginPricer(self.study, self.store, self.prices, members)
             self.run_jobs(pricer.ask, pricer.tell)
@@ -244,9 +247,14 @@ class Session:
             screen.print(verdict_table(view, found))
             for line in reasons(found):
                 screen.print(line, markup=False)
-        if shared:
+        if self.outcome != "interrupted" and not self.completes:
             screen.print("another run goes on with this study; the last one to end completes it")
         screen.print(f"report: {report_path(self.study.name)}", markup=False)
+
+    @cached_property
+    def completes(self) -> bool:
+        """Whether the search is over and no other run of the study is left to complete it."""
+        return self.outcome != "interrupted" and self.store.last_to_end()
 
     @property
     def succeeded(self) -> bool:
@@ -260,7 +268,7 @@ class Session:
                 self.store.beat()
 
 
-def _open_optuna(study: StudySpec, known_trials: int) -> OptunaStudy:
+def _open_optuna(study: StudySpec, known_trials: Callable[[], int]) -> OptunaStudy:
     return OptunaStudy(
         study.storage,
         study.name,

@@ -187,6 +187,40 @@ def test_run_that_was_taken_for_dead_ends_with_a_sentence(small: Path) -> None:
         assert ledger.evaluations(DATABASE) == before
 
 
+def test_repeat_of_a_trial_that_repeats_another_is_answered_by_whoever_inherits_it(
+    small: Path,
+) -> None:
+    with pair(small) as (one, first, other, second):
+        propose(first, width=4)
+        job = asked(one)
+        other.prices.by_recipe.clear()
+        propose(second, width=4, ratio=0.5)
+        twin = asked(other)  # will turn out to be trial 0
+        propose(first, width=4, ratio=0.5)
+        propose(first, width=8)
+        one.ask()  # trial 2 repeats trial 1
+        assert ledger.repeats(DATABASE)[2] == 1
+        one.tell(job, replay_answers.plain(job))
+        other.tell(twin, replay_answers.plain(twin))
+        leave(second)
+        while (job := one.ask()) is not None:
+            one.tell(job, replay_answers.plain(job))
+        assert ledger.repeats(DATABASE)[1] == 0
+        told = optuna_trials()
+        assert told[0].values == told[1].values == told[2].values
+
+
+def test_run_that_came_and_went_between_two_looks_is_noticed(small: Path) -> None:
+    with driven(small) as (one, _):
+        with driven(small) as (other, second):
+            propose(second, width=8)
+            job = asked(other)
+            other.tell(job, replay_answers.plain(job))
+        begun = [asked(one)]
+        assert 0 in one.trials
+        assert [j.trial for j in [*begun, *one.ready] if isinstance(j, Train)] == [0]
+
+
 def test_files_that_another_run_may_need_stay(small: Path) -> None:
     with pair(small) as (one, first, other, _):
         propose(first, width=8)

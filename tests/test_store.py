@@ -24,12 +24,13 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from objectives.measurement import Measurement, exact
-from search.errors import InputError
+from search.errors import InputError, RunFailedError
 from search.evaluation import FINAL, Artifact, Evaluation, Job
 from search.session import Session
 from search.store import schema
 from search.store.database import open_database
 from search.store.lease import LEASE_S
+from search.store.others import Others
 from search.store.records import Front, Keys
 from search.store.store import Store
 from search.store.view import read_view
@@ -303,12 +304,38 @@ class TestLease:
         with opened(url) as second:
             with pytest.raises(InputError, match=r"measures on another machine.*measure alike"):
                 begin(second, price_key="elsewhere")
-            assert not store.others_live()
             begin(second)
-            assert store.others_live()
             assert (store.older_lives(), second.older_lives()) == (False, True)
-            second.end_run("done", 0.0)
-            assert not store.others_live()
+
+    def test_of_several_that_end_the_last_one_completes_the_study(
+        self, store: Store, url: str
+    ) -> None:
+        with opened(url) as second, opened(url) as third:
+            begin(second)
+            begin(third)
+            third.end_run("interrupted", 0.0)
+            assert not second.last_to_end()
+            assert store.last_to_end()
+
+    def test_run_that_was_declared_dead_writes_nothing(self, store: Store, url: str) -> None:
+        store.add_trial(0, candidate(), keys(), {})
+        with opened(url) as second:
+            begin(second)
+            with store.engine.begin() as connection:
+                rows = {"host": "elsewhere", "heartbeat_at": time.time() - 2 * LEASE_S}
+                runs = schema.runs
+                connection.execute(update(runs).where(runs.c.id == store.run).values(**rows))
+            others = Others(second)
+            others.gone()
+            assert others.inherit([0]) == [0]
+            for write in (
+                lambda: store.record(done(0, "file"), keys()),
+                lambda: store.add_trial(1, candidate(16), keys("b"), {}),
+            ):
+                with pytest.raises(RunFailedError, match="another run has taken over"):
+                    write()
+            assert counts(store)["paretune_evaluations"] == 0
+            second.record(done(0, "file"), keys())
 
     def test_other_study_of_the_same_database_may_run_beside(self, store: Store, url: str) -> None:
         with opened(url, "other") as other:

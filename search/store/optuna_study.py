@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -53,8 +53,9 @@ class OptunaStudy:
         *,
         choices: tuple[Choice, ...],
         objectives: Sequence[tuple[str, Direction]],
-        known_trials: int,
+        known_trials: Callable[[], int],
     ) -> None:
+        known_before = known_trials()
         storage = _storage(url)
         if storage.engine.dialect.name == "sqlite":
             _tune(storage)
@@ -62,7 +63,7 @@ class OptunaStudy:
         self.stored = _open(storage, name, [direction for _, direction in objectives])
         stored = self.stored.get_trials(deepcopy=False)
         self.num_stored = len(stored)
-        _check_trials(name, self.num_stored, known_trials)
+        _check_trials(name, self.num_stored, known_before, known_trials())
         self.stored.set_metric_names([name for name, _ in objectives])
         self.domains = {choice.name: choice.domain for choice in choices}
         self.distributions = distributions(choices)
@@ -297,9 +298,12 @@ def _open(storage: RDBStorage, name: str, directions: Sequence[Direction]) -> op
     return load()
 
 
-def _check_trials(name: str, stored: int, known: int) -> None:
-    """Trials must be the ones that we know; one more may have been cut off while proposed."""
-    if stored < known:
+def _check_trials(name: str, stored: int, known_before: int, known: int) -> None:
+    """Trials must be the ones that we know; one more may have been cut off while proposed.
+
+    `known_before`, `known`: before and after they were counted: another run may add some.
+    """
+    if stored < known_before:
         raise InputError(
             f"name: the trials of study {name!r} were deleted in Optuna; "
             "give the study another name"

@@ -12,36 +12,47 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 AWAY_S = 300.0
 """How long a server may be away."""
 PAUSE_S = 1.0
+DATABASE_ERRORS = (DBAPIError, StorageInternalError)
 Result = TypeVar("Result")
+
+_seen_away_at = -float("inf")
 
 
 def patient(
-    call: Callable[..., Result], written: Callable[..., Any] | None = None
+    call: Callable[..., Result], written: Callable[..., list[Any]] | None = None
 ) -> Callable[..., Result]:
     """`call`, one transaction, again and again while the server is away.
 
-    `written`: what is returned, given the same arguments, where the transaction that was cut off
-    turns out to have been committed. SQLite's files are not waited for: there it is another
-    writer that is in the way, and a lock has a time of its own.
+    `written`: asked with the same arguments when a call that was cut off breaks a key the next
+    time: [its result] if it turns out to have been committed, else []. SQLite's files are not
+    waited for: there it is another writer that is in the way, and a lock has a time of its own.
     """
 
     @functools.wraps(call)
     def waiting(*arguments: Any, **options: Any) -> Any:
+        global _seen_away_at  # of the process, as the server is
         until: float | None = None
         while True:
             try:
                 return call(*arguments, **options)
-            except (DBAPIError, StorageInternalError) as error:
+            except DATABASE_ERRORS as error:
                 if until is not None and written is not None and _is_integrity(error):
-                    return written(*arguments, **options)
+                    for result in written(*arguments, **options):
+                        return result
                 if not _is_away(error) or (until is not None and time.monotonic() > until):
                     raise
+                _seen_away_at = time.monotonic()
                 if until is None:
                     until = time.monotonic() + AWAY_S
                     print("paretune: the database is away; waiting for it", file=sys.stderr)
             time.sleep(PAUSE_S)
 
     return waiting
+
+
+def away_within(seconds: float) -> bool:
+    """Whether the server was away in so many last seconds: nobody could show signs of life."""
+    return time.monotonic() - _seen_away_at < seconds
 
 
 def _cause(error: BaseException) -> BaseException | None:

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Row, Table, delete, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from objectives.measurement import Measurement
-from search.errors import InputError
+from search.errors import InputError, RunFailedError
 from search.evaluation import Artifact, Evaluation
 from search.store import schema
 from search.store.lease import alive, clock
@@ -22,10 +23,18 @@ from search.store.rows import evaluations_of, measurements_of
 from spaces.candidate import Candidate, digest
 from spaces.choice import Scalar
 
+CONCLUDING = "concluding"
+"""Outcome of a run that proposes nothing more and has not ended."""
 PRICED = ("priced", "infeasible", "hopeless")
 """Statuses at rung 0 that come with a price."""
 _LOCK_NUMBER = 7270_8864
 """First half of the advisory lock of a study on PostgreSQL: any number."""
+
+
+TAKEN_FOR_DEAD = (
+    "run {run} gave no sign of life for so long that another run has taken over its candidates; "
+    "start it again to help"
+)
 
 
 class BehindError(Exception):
@@ -147,10 +156,17 @@ class Store:
             return any(row.id < self.run for row in self._living(connection))
 
     @patient
-    def others_live(self) -> bool:
-        """Whether any other run of the study lives."""
-        with self.engine.connect() as connection:
-            return any(row.id != self.run for row in self._living(connection))
+    def last_to_end(self) -> bool:
+        """Whether it is ours to complete the study; of several that ask, it is the last one's."""
+        runs = schema.runs
+        with self.engine.begin() as connection:
+            write_lock(connection, self.study)
+            connection.execute(
+                update(runs).where(runs.c.id == self.run).values(outcome=CONCLUDING)
+            )
+            return all(
+                row.id == self.run or row.outcome == CONCLUDING for row in self._living(connection)
+            )
 
     @patient
     def end_run(self, outcome: str, busy_s: float) -> None:
@@ -184,7 +200,7 @@ class Store:
                 values = {"scale": dict(scale), "plan": dict(plan)}
                 connection.execute(update(studies).where(ours).values(**values))
 
-    @partial(patient, written=lambda self, number, *_, **__: self._repeats(number))
+    @partial(patient, written=lambda self, number, *_, **__: self._added(number))
     def add_trial(
         self,
         number: int,
@@ -200,8 +216,11 @@ class Store:
         """
         with self._writing() as connection:
             write_lock(connection, self.study)
+            self._check_ours(connection)
             if repeats is None:
                 repeats = self._first(connection, keys.key)
+            else:  # which may have turned out to repeat another one itself
+                repeats = self._repeats(connection, repeats) or repeats
             self._add_candidate(connection, candidate, keys)
             connection.execute(
                 insert(schema.trials).values(
@@ -220,7 +239,9 @@ class Store:
     def mark_repeat(self, number: int, first: int) -> None:
         """A trial turned out to be the network of another; so are those that repeat it."""
         table = schema.trials
-        with self.engine.begin() as connection:
+        with self._writing() as connection:
+            write_lock(connection, self.study)
+            self._check_ours(connection)
             connection.execute(
                 update(table)
                 .where(
@@ -230,17 +251,24 @@ class Store:
                 .values(repeats=first)
             )
 
-    @partial(patient, written=lambda *_, **__: None)
+    @partial(patient, written=lambda self, evaluation, *_, **__: self._recorded(evaluation))
     def record(self, evaluation: Evaluation, keys: Keys, front: Front | None = None) -> None:
         """An evaluation with measurements, artifacts and the front it makes: one transaction.
 
         Raises:
             BehindError: another run made a front since `last_front` was read: nothing is written.
+            RunFailedError: another run has taken over our trials: nothing is written.
         """
         with self._writing() as connection:
             if front is not None:
                 write_lock(connection, self.study)
-                if self._newest_front(connection) != self._front:
+            self._check_ours(connection)
+            if front is not None:
+                newest = self._newest_front(connection)
+                if self._is_recorded(connection, evaluation):  # by a call whose reply was lost
+                    self._front = newest
+                    return
+                if newest != self._front:
                     raise BehindError
             self._add_candidate(connection, evaluation.candidate, keys, evaluation.deploy_key)
             result = connection.execute(
@@ -267,7 +295,7 @@ class Store:
         if made is not None:
             self._front = made
 
-    @partial(patient, written=lambda *_, **__: None)
+    @partial(patient, written=lambda *_, **__: [None])
     def add_confirmation(self, trial: int, seed: int, found: Mapping[str, Measurement]) -> None:
         """What a member was worth when it was trained anew."""
         with self.engine.begin() as connection:
@@ -543,12 +571,44 @@ class Store:
         )
         return connection.execute(query.order_by(trials.c.number).limit(1)).scalar()
 
-    def _repeats(self, number: int) -> int | None:
+    def _repeats(self, connection: Connection, number: int) -> int | None:
         """What a trial that is stored repeats."""
         trials = schema.trials
         query = select(trials.c.repeats).where(trials.c.study == self.study)
+        return connection.execute(query.where(trials.c.number == number)).scalar()
+
+    def _added(self, number: int) -> list[int | None]:
+        """[what a trial repeats], [] if it is not stored."""
+        trials = schema.trials
+        query = select(trials.c.repeats).where(trials.c.study == self.study)
         with self.engine.connect() as connection:
-            return connection.execute(query.where(trials.c.number == number)).scalar()
+            return list(connection.execute(query.where(trials.c.number == number)).scalars())
+
+    def _recorded(self, evaluation: Evaluation) -> list[None]:
+        """[None] if an evaluation is stored."""
+        with self.engine.connect() as connection:
+            return [None] if self._is_recorded(connection, evaluation) else []
+
+    def _is_recorded(self, connection: Connection, evaluation: Evaluation) -> bool:
+        """Whether this run has stored it; those of the plan, which have no number, never count."""
+        table = schema.evaluations
+        query = select(table.c.id).where(
+            table.c.study == self.study,
+            table.c.trial == evaluation.trial,
+            table.c.rung == evaluation.rung,
+            table.c.run == self.run,
+        )
+        return evaluation.trial is not None and connection.execute(query).first() is not None
+
+    def _check_ours(self, connection: Connection) -> None:
+        """Raises RunFailedError if another run has declared ours dead.
+
+        Until the end of the transaction none can.
+        """
+        runs = schema.runs
+        query = select(runs.c.outcome).where(runs.c.id == self.run).with_for_update(read=True)
+        if connection.execute(query).scalar() == "killed":
+            raise RunFailedError(TAKEN_FOR_DEAD.format(run=self.run))
 
     def _newest_front(self, connection: Connection) -> int:
         fronts = schema.fronts
@@ -564,20 +624,15 @@ class Store:
     ) -> None:
         table = schema.candidates
         if keys.key not in self._seen_candidates:
-            exists = connection.execute(
-                select(table.c.key).where(table.c.key == keys.key)
-            ).scalar()
-            if exists is None:
-                connection.execute(
-                    insert(table).values(
-                        key=keys.key,
-                        train_key=keys.train_key,
-                        recipe_key=keys.recipe_key,
-                        deploy_key=deploy_key or None,
-                        data=candidate.as_dict(),
-                    )
-                )
-                deploy_key = ""
+            _insert_new(
+                connection,
+                table,
+                key=keys.key,
+                train_key=keys.train_key,
+                recipe_key=keys.recipe_key,
+                deploy_key=deploy_key or None,
+                data=candidate.as_dict(),
+            )
             self._seen_candidates.add(keys.key)
         if deploy_key:
             connection.execute(
@@ -611,9 +666,7 @@ class Store:
     def _add_conditions(self, connection: Connection, key: str, measurement: Measurement) -> None:
         if key in self._seen_conditions:
             return
-        table = schema.conditions
-        if connection.execute(select(table.c.key).where(table.c.key == key)).scalar() is None:
-            connection.execute(insert(table).values(key=key, data=dict(measurement.conditions)))
+        _insert_new(connection, schema.conditions, key=key, data=dict(measurement.conditions))
         self._seen_conditions.add(key)
 
     def _artifact_row(self, trial: int, artifact: Artifact) -> dict[str, Any]:
@@ -644,6 +697,12 @@ class Store:
                 [{"front": front_id, "trial": member} for member in front.members],
             )
         return front_id
+
+
+def _insert_new(connection: Connection, table: Table, **values: Any) -> None:
+    """A row, unless there is one of its key: several studies may bring the same at once."""
+    new = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    connection.execute(new(table).values(**values).on_conflict_do_nothing())
 
 
 def write_lock(connection: Connection, study: str) -> None:
