@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 Curve = Sequence[tuple[float, float]]
 ALWAYS_REFITTED = 40
 """Observations up to which hyper-parameters are fitted for every proposal ..."""
-REFIT_EVERY = 4
-"""... and from which on after so many new ones."""
+REFIT_EVERY, REFIT_SHARE = 4, 25
+"""... and from which on after so many new ones, or one in so many of all, whichever is more."""
 CLIMBS = 2
 """Times that the neighbours of the most promising candidates are looked at too."""
 PROMISING = 8
@@ -325,7 +325,7 @@ class EHVISampler(BaseSampler):
         num, hyper = self._fits.get(objective, (0, None))
         if hyper is not None and len(hyper.weights) != known.num_groups:
             num, hyper = 0, None
-        due = total <= ALWAYS_REFITTED or total - num >= REFIT_EVERY
+        due = total <= ALWAYS_REFITTED or total - num >= max(REFIT_EVERY, total // REFIT_SHARE)
         refit = total != num and due
         process = Process(known, targets, start=hyper, refit=refit, rng=self._rng)
         if refit:
