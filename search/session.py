@@ -29,10 +29,9 @@ from search.report import report_path, write_report
 from search.spec import read_study
 from search.state import State
 from search.store.database import open_database, shown
-from search.store.failures import explained
+from search.store.failures import DATABASE_ERRORS, explained
 from search.store.lease import versions
 from search.store.optuna_study import OptunaStudy
-from search.store.patience import DATABASE_ERRORS
 from search.store.store import Store
 from search.store.view import StudyView, chosen_options, read_view
 from search.study import StudySpec

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+
+from search.store.failures import DATABASE_ERRORS, cause_of
 
 AWAY_S = 300.0
 """How long a server may be away."""
 PAUSE_S = 1.0
-DATABASE_ERRORS = (DBAPIError, StorageInternalError)
 Result = TypeVar("Result")
 
 _seen_away_at = -float("inf")
@@ -55,17 +55,13 @@ def away_within(seconds: float) -> bool:
     return time.monotonic() - _seen_away_at < seconds
 
 
-def _cause(error: BaseException) -> BaseException | None:
-    return error.__cause__ if isinstance(error, StorageInternalError) else error
-
-
 def _is_integrity(error: BaseException) -> bool:
-    return isinstance(_cause(error), IntegrityError)
+    return isinstance(cause_of(error), IntegrityError)
 
 
 def _is_away(error: BaseException) -> bool:
     """Whether a connection was refused or cut off; a statement that fails is something else."""
-    cause = _cause(error)
+    cause = cause_of(error)
     if not isinstance(cause, DBAPIError) or "sqlite" in type(cause.orig).__module__:
         return False
     state = getattr(cause.orig, "sqlstate", None) or ""
