@@ -134,7 +134,7 @@ def test_example_of_a_cluster_is_one_that_ray_takes() -> None:
     pytest.importorskip("jsonschema", reason="Ray checks a cluster's file with jsonschema")
     from ray.autoscaler._private.util import prepare_config, validate_config
 
-    example = yaml.safe_load((ROOT / "studies" / "examples" / "ray-cluster.yaml").read_text())
+    example = yaml.safe_load((ROOT / "docs" / "ray-cluster.yaml").read_text())
     validate_config(prepare_config(example))
 
 

@@ -13,11 +13,6 @@ DATABASE_ERRORS = (DBAPIError, StorageInternalError)
 """What a database that fails raises, by our store or by Optuna's."""
 
 
-def cause_of(error: BaseException) -> BaseException | None:
-    """What the database said: Optuna wraps it."""
-    return error.__cause__ if isinstance(error, StorageInternalError) else error
-
-
 @contextmanager
 def explained(url: str, kind: type[Exception] = RunFailedError) -> Iterator[None]:
     """Turn a failure of the database in the body into one sentence.

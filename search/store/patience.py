@@ -8,8 +8,6 @@ from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
-from search.store.failures import DATABASE_ERRORS, cause_of
-
 AWAY_S = 300.0
 """How long a server may be away."""
 PAUSE_S = 1.0
@@ -35,7 +33,7 @@ def patient(
         while True:
             try:
                 return call(*arguments, **options)
-            except DATABASE_ERRORS as error:
+            except Exception as error:
                 if until is not None and written is not None and _is_integrity(error):
                     for result in written(*arguments, **options):
                         return result
@@ -55,14 +53,20 @@ def away_within(seconds: float) -> bool:
     return time.monotonic() - _seen_away_at < seconds
 
 
+def _cause_of(error: BaseException) -> DBAPIError | None:
+    """What the database said, which Optuna wraps; None of any other error."""
+    found = error if isinstance(error, DBAPIError) else error.__cause__
+    return found if isinstance(found, DBAPIError) else None
+
+
 def _is_integrity(error: BaseException) -> bool:
-    return isinstance(cause_of(error), IntegrityError)
+    return isinstance(_cause_of(error), IntegrityError)
 
 
 def _is_away(error: BaseException) -> bool:
     """Whether a connection was refused or cut off; a statement that fails is something else."""
-    cause = cause_of(error)
-    if not isinstance(cause, DBAPIError) or "sqlite" in type(cause.orig).__module__:
+    cause = _cause_of(error)
+    if cause is None or "sqlite" in type(cause.orig).__module__:
         return False
     state = getattr(cause.orig, "sqlstate", None) or ""
     # class 08: no connection; 57P: the server shuts down or starts; no state: it never answered
