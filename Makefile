@@ -10,7 +10,7 @@ demo: $(VENV)/.base  ## install, then search networks for handwritten digits (ab
 	$(BIN)/python -m search.export studies/digits.yaml best
 
 test: $(VENV)/.dev  ## install, then run all tests that CI runs
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow"
 
 lint: $(VENV)/.dev  ## what CI checks besides the tests
 	$(BIN)/ruff check .

@@ -1,12 +1,10 @@
 """What every command does alike: one line for a mistake of the user, exit codes, signals."""
 
 import os
-import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
-from typing import NoReturn
 
+from search import interruption
 from search.errors import InputError, RunFailedError
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -14,7 +12,7 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 def guarded(command: Callable[[], int]) -> int:
     """The exit code of `command`; mistakes and interruptions become one line on stderr."""
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    interruption.watch()
     try:
         return command()
     except InputError as error:
@@ -30,7 +28,3 @@ def guarded(command: Callable[[], int]) -> int:
         # the reader (head, less) has gone; keep Python from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-
-
-def _as_interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

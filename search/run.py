@@ -5,6 +5,7 @@ import gc
 import sys
 from collections.abc import Sequence
 
+from search import interruption
 from search.commands import DONE, FAILED, INTERRUPTED, guarded
 
 EPILOG = """examples:
@@ -62,6 +63,7 @@ def _run(options: argparse.Namespace) -> int:
         options.study, tuple(options.overrides), prices_from=options.prices_from
     )
     with explained(session.study.storage), session:
+        interruption.act()
         session.plan()
         if not options.quiet:
             session.print_plan()

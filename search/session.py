@@ -12,6 +12,7 @@ from functools import cached_property, partial
 from typing import Literal, Self
 
 from objectives.units import format_quantity
+from search import interruption
 from search.artifacts import ArtifactsAwayError, absolute, store_at
 from search.confirming import Confirmer, reasons, verdicts
 from search.errors import InputError, RunFailedError
@@ -167,6 +168,7 @@ class Session:
         live = LiveLine(self.study.search.trials, enabled=show)
 
         def changed(state: State) -> None:
+            interruption.act()
             live(state)
             if state.front and time.monotonic() > self.publish_at:
                 try:

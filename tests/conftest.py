@@ -19,6 +19,18 @@ ROOT = Path(__file__).parent.parent
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Ray on one machine twice at a time takes the other's ports
+RAY = ("test_ray.py", "test_executors.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes test at once: a file is one's, for what its tests share."""
+    for item in items:
+        file = item.path.name
+        item.add_marker(pytest.mark.xdist_group("ray" if file in RAY else file))
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Tests share two cores; torch's default would take all."""

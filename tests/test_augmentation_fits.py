@@ -34,7 +34,9 @@ DATA = [
 ]
 
 
-@pytest.mark.parametrize(("input_shape", "vocabulary", "fitting"), DATA, ids=str)
+@pytest.mark.parametrize(
+    ("input_shape", "vocabulary", "fitting"), DATA, ids=[str(d[0]) for d in DATA]
+)
 def test_what_fits_which_data(
     input_shape: tuple[int, ...], vocabulary: tuple[int, ...], fitting: set[str]
 ) -> None:

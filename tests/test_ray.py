@@ -223,6 +223,33 @@ def test_job_of_a_node_that_goes_is_done_on_another(
     assert len(tries) == len(set(tries)) == 2
 
 
+def test_work_that_nobody_is_left_for_is_told_once(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from types import SimpleNamespace
+
+    from search.executors.ray_tune import crew as module
+
+    desk = SimpleNamespace(put=SimpleNamespace(remote=lambda *_: None))
+    crew = module.Crew(desk, ["board"], OWNERS)
+    crew.fit = {"train-0", "target:board-0"}
+    crew.put(price(0))
+    crew.put(train(1))
+    monkeypatch.setattr(module, "MISSED_S", 0.0)
+    crew.look_round()
+    assert capsys.readouterr().err == ""
+    crew.fit.discard("target:board-0")
+    for _ in range(3):
+        crew.look_round()
+        time.sleep(0.001)
+    sentence = "no worker for target:board for 0 s; its jobs wait until a node has room"
+    assert capsys.readouterr().err == f"paretune: {sentence}\n"
+    crew.fit.add("target:board-1")
+    for _ in range(2):
+        crew.look_round()
+    assert capsys.readouterr().err == "paretune: there is a worker for target:board again\n"
+
+
 def test_address_where_nobody_answers(folder: Path) -> None:
     program = (
         "from search.executors.ray_tune import Ray\n"

@@ -13,6 +13,9 @@ from pathlib import Path
 import ledger
 import pytest
 import replay_answers
+from optuna import load_study
+from optuna.storages import RDBStorage
+from postgres_server import running
 from sqlalchemy import update
 from test_loop import DATABASE, FIXED_LR, asked, driven, finish, optuna_trials, propose
 
@@ -22,6 +25,8 @@ from search.keys import keys_of
 from search.loop import Loop
 from search.session import Session
 from search.store import schema
+from search.store.database import open_database
+from search.store.view import read_view
 
 ROOT = Path(__file__).parent.parent
 PATIENCE_S = 240.0
@@ -275,9 +280,9 @@ storage: sqlite:///small.db
 """
 
 
-def started(folder: Path) -> "subprocess.Popen[str]":
+def started(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "search.run", "small.yaml", "--quiet"],
+        [sys.executable, "-m", "search.run", "small.yaml", "--quiet", *overrides],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -287,20 +292,17 @@ def started(folder: Path) -> "subprocess.Popen[str]":
     )
 
 
-@pytest.mark.parametrize("killed", [False, True], ids=["both-live", "one-is-killed"])
-def test_two_commands_share_a_study(folder: Path, killed: bool) -> None:
+def test_command_goes_on_with_what_another_leaves_that_is_killed(folder: Path) -> None:
     (folder / "small.yaml").write_text(STUDY)
     runs = [started(folder), started(folder)]
     try:
-        if killed:
-            end = time.monotonic() + PATIENCE_S
-            while not _evaluations_of_both():
-                assert time.monotonic() < end
-                time.sleep(0.05)
-            os.killpg(runs[0].pid, signal.SIGKILL)
-        for run in runs[killed:]:
-            out, err = run.communicate(timeout=PATIENCE_S)
-            assert (run.returncode, out, err) == (0, "", "")
+        end = time.monotonic() + PATIENCE_S
+        while not _evaluations_of_both():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        os.killpg(runs[0].pid, signal.SIGKILL)
+        out, err = runs[1].communicate(timeout=PATIENCE_S)
+        assert (runs[1].returncode, out, err) == (0, "", "")
     finally:
         for run in runs:
             if run.poll() is None:
@@ -325,3 +327,37 @@ def _evaluations_of_both() -> bool:
     ):
         return False
     return len({row.run for row in ledger.evaluations(DATABASE)}) == 2
+
+
+def test_studies_share_a_server_and_one_of_them_has_two_runs(folder: Path) -> None:
+    """Numbers, fronts and Optuna's trials of one are none of the other's."""
+    (folder / "small.yaml").write_text(STUDY)
+    with running() as server:
+        url = server.url(server.new_database())
+        runs = [
+            started(folder, f"storage={url}", f"name={name}", "search.trials=6")
+            for name in ("one", "other", "other")
+        ]
+        for run in runs:
+            out, err = run.communicate(timeout=PATIENCE_S)
+            assert (run.returncode, out, err) == (0, "", "")
+        engine = open_database(url, create=False)
+        views = [read_view(engine, name) for name in ("one", "other")]
+        engine.dispose()
+        storage = RDBStorage(url)
+        known_to_optuna = [
+            load_study(study_name=name, storage=storage).trials for name in ("one", "other")
+        ]
+        storage.engine.dispose()
+    for view, most in zip(views, (6, 7), strict=True):
+        numbers = [trial.number for trial in view.trials]
+        assert 6 <= len(numbers) <= most
+        assert len({trial.candidate.key for trial in view.trials}) == len(numbers)
+        assert all(trial.status in ledger.FINAL for trial in view.trials)
+        assert {n for front in view.fronts for n in front.members} <= set(numbers)
+    assert [len(view.runs) for view in views] == [1, 2]
+    for view, trials in zip(views, known_to_optuna, strict=True):
+        known = [trial.number for trial in trials]
+        assert known == list(range(len(known)))
+        assert len(known) == len(view.trials) + view.num_repeats
+        assert all(trial.state.is_finished() for trial in trials)

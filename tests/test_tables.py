@@ -69,7 +69,7 @@ def test_training_is_described_without_augmentation_that_is_off() -> None:
         ([{"convnet": {"depth": 1}}, "lenet"], {"convnet.depth"}),
         ({"my_nets:Net": {"deep": [False, True]}}, {"my_nets:Net.deep"}),
     ],
-    ids=str,
+    ids=["a name", "no options", "two families", "a list", "own"],
 )
 def test_options_that_a_study_mentions_are_found_in_every_form(
     architecture: object, expected: set[str]

@@ -1,5 +1,6 @@
 """The driver's side of the desk: jobs in, evaluations out, and who the workers are."""
 
+import math
 import pickle
 import threading
 import time
@@ -19,6 +20,8 @@ from search.executors.ray_tune.cluster import say
 from search.executors.ray_tune.desk import Event
 from search.places import Place
 
+MISSED_S = 60.0
+"""Without any worker of a kind, while there is work for it, until the user is told."""
 MOST_REFUSALS = 3
 """Workers of a kind that cannot do it, until nobody is expected to."""
 
@@ -60,6 +63,10 @@ class Crew:
         self._lock = threading.Lock()
         self._away: dict[int, _Whole] = {}
         """Number of a piece -> the job that it is of."""
+        self._kinds: dict[int, str] = {}
+        """Number of a piece -> who is to do it."""
+        self._missed: dict[str, float] = {}
+        """Kind of worker -> since when none has been there for what waits; infinite once told."""
         self._count = 0
 
     def put(self, job: Job) -> None:
@@ -70,6 +77,7 @@ class Crew:
             self._count += len(cut)
             whole = _Whole(job, dict.fromkeys(numbers))
             self._away.update(dict.fromkeys(numbers, whole))
+            self._kinds.update(zip(numbers, (kind for kind, _ in cut), strict=True))
             if self.failure is not None:
                 self.results.put((job, self.failure, 0.0))
         for number, (kind, piece) in zip(numbers, cut, strict=True):
@@ -94,6 +102,23 @@ class Crew:
             jobs = [whole.job for whole in self._away.values()]
         if jobs:  # else it is told with the next
             self.results.put((jobs[0], error, 0.0))
+
+    def look_round(self) -> None:
+        """Say once when work has waited for long for a kind of worker that nobody is any more."""
+        now = time.monotonic()
+        with self._lock:
+            wanted = set(self._kinds.values())
+        missing = wanted - {kind_of(worker) for worker in self.fit.copy()}
+        for kind in missing:
+            since = self._missed.setdefault(kind, now)
+            if now - since > MISSED_S:
+                self._missed[kind] = math.inf
+                say(
+                    f"no worker for {kind} for {MISSED_S:g} s; its jobs wait until a node has room"
+                )
+        for kind in self._missed.keys() - missing:
+            if self._missed.pop(kind) == math.inf:
+                say(f"there is a worker for {kind} again")
 
     def wait_for(self, roles: Sequence[Role], patience_s: float) -> None:
         """Until there is a worker of each role.
@@ -136,6 +161,7 @@ class Crew:
     def _finish(self, piece: int, evaluation: Evaluation, seconds: float) -> None:
         with self._lock:
             whole = self._away.pop(piece)
+            del self._kinds[piece]
             whole.parts[piece] = (evaluation, seconds)
             found = [part for part in whole.parts.values() if part is not None]
         if len(found) == len(whole.parts):

@@ -117,6 +117,7 @@ class _Closing(tune.Stopper):  # type: ignore[misc]  # untyped
 
     def stop_all(self) -> bool:
         """Asked all the time."""
+        self.crew.look_round()
         return self.crew.closing
 
 
