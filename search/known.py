@@ -40,6 +40,9 @@ class StudyKnowledge:
         self._example = real_inputs(study, 2)
         self._recipes: dict[tuple[object, ...], str] = {}
         self._features: dict[tuple[object, ...], tuple[float, ...]] = {}
+        """Of a network, by the choices that it depends on."""
+        self._asked: dict[tuple[object, ...], tuple[float, ...]] = {}
+        """The same by all choices: they are asked for again and again."""
 
     def space(self) -> Mapping[str, Any]:
         """As it is asked of Optuna."""
@@ -92,12 +95,18 @@ class StudyKnowledge:
         """Of the networks before compression, whose choices the model reads besides."""
         rows = []
         for parameters in several:
-            active = self.active(parameters)
-            place = tuple(item for item in active.items() if item[0].startswith(FAMILY))
-            if place not in self._features:
-                self._features[place] = self._told(parameters)
-            rows.append(self._features[place])
+            everything = tuple(parameters.items())
+            if everything not in self._asked:
+                self._asked[everything] = self._of_network(parameters)
+            rows.append(self._asked[everything])
         return np.array(rows, dtype=np.float64).reshape(-1, len(NAMES))
+
+    def _of_network(self, parameters: Parameters) -> tuple[float, ...]:
+        active = self.active(parameters)
+        place = tuple(item for item in active.items() if item[0].startswith(FAMILY))
+        if place not in self._features:
+            self._features[place] = self._told(parameters)
+        return self._features[place]
 
     def _recipe(self, parameters: Parameters) -> str:
         """The recipe key; of equal recipes it is computed once."""

@@ -26,6 +26,10 @@ MOST_SCORES = 300
 """Scores that a forecast reads, the newest; a fit takes the third power of their number."""
 
 
+Score = tuple[int, float, float]
+"""(trial, share of a full training, score then)"""
+
+
 @dataclass(frozen=True)
 class Forecast:
     """A score that was not measured."""
@@ -33,6 +37,16 @@ class Forecast:
     expected: float
     optimistic: float
     """So many deviations better as the gate is told."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was made of the scores so far; it holds until there are others."""
+
+    scores: Sequence[Score]
+    describer: Describer
+    process: Process
+    shift: float | None
 
 
 class Outlook:
@@ -49,6 +63,7 @@ class Outlook:
         self._fitted = 0
         self._enough = False
         self._encoded: dict[int, Parameters] = {}
+        self._reading: Reading | None = None
 
     def hopeless(
         self, trial: Known, trials: Mapping[int, Known], front: Sequence[int]
@@ -76,7 +91,17 @@ class Outlook:
 
     def forecast(self, trial: Known, trials: Mapping[int, Known]) -> Forecast:
         """The score of a full training of `trial`."""
-        numbers, shares, values = zip(*self._newest_scores(trials), strict=True)
+        reading = self._read(self._newest_scores(trials), trials)
+        own = reading.describer.exact([self._parameters(trial)]).joined(np.zeros(1))
+        [mean], [std] = reading.process.predict(own)
+        ends = np.array([mean, mean - self.deviations * std])
+        expected, optimistic = ends if reading.shift is None else np.exp(ends) - reading.shift
+        return Forecast(self._value(expected), self._value(optimistic))
+
+    def _read(self, scores: Sequence[Score], trials: Mapping[int, Known]) -> Reading:
+        if self._reading is not None and self._reading.scores == scores:
+            return self._reading
+        numbers, shares, values = zip(*scores, strict=True)
         distinct, rows = np.unique(numbers, return_inverse=True)
         several = [self._parameters(trials[n]) for n in distinct]
         describer = Describer(self.encoding, self.known.active, self.known.features, several)
@@ -84,11 +109,8 @@ class Outlook:
         losses = self._losses(np.array(values))
         shift = shift_of(losses)
         process = self._process(described, losses if shift is None else np.log(losses + shift))
-        own = describer.exact([self._parameters(trial)]).joined(np.zeros(1))
-        [mean], [std] = process.predict(own)
-        ends = np.array([mean, mean - self.deviations * std])
-        expected, optimistic = ends if shift is None else np.exp(ends) - shift
-        return Forecast(self._value(expected), self._value(optimistic))
+        self._reading = Reading(scores, describer, process, shift)
+        return self._reading
 
     def _parameters(self, trial: Known) -> Parameters:
         """An assignment that decodes to the trial's candidate."""
@@ -122,8 +144,8 @@ class Outlook:
             self._enough = len(list(islice(done, FEWEST_DONE))) == FEWEST_DONE
         return self._enough
 
-    def _newest_scores(self, trials: Mapping[int, Known]) -> list[tuple[int, float, float]]:
-        """(trial, share of a full training, score then), as many as are read."""
+    def _newest_scores(self, trials: Mapping[int, Known]) -> list[Score]:
+        """As many as are read."""
         newest_first = (
             (number, *point)
             for number in reversed(list(trials))
