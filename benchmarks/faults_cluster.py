@@ -10,6 +10,7 @@ See `benchmarks.ledger` for what is counted.
 """
 
 import argparse
+import math
 import os
 import random
 import signal
@@ -31,13 +32,19 @@ from benchmarks.ledger import Snapshot, final, lost, num_evaluations, snapshot
 from search.executors.ray_tune.environment import TOKEN, prepare
 from tests.postgres_server import Server, running
 
-TRIALS_PER_FAULT = 2
+TRIALS_PER_FAULT = 5
 TRAINS: Mapping[str, float] = {}
 OWNS: Mapping[str, float] = {"target:cpu": 1}
 PAUSE_S = 4.0
 """Between something recorded and the next fault, at most."""
 AWAY_S = 6.0
 """A frozen node, or a database, at most."""
+HEALTH = {
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "3",
+}
+"""Of Ray's nodes, which would take a minute otherwise to notice that one is gone."""
 PATIENCE_S = 300.0
 """Without anything recorded, after which a study counts as stuck."""
 
@@ -46,6 +53,7 @@ class Site:
     """The nodes, the server, and the command that runs on them."""
 
     def __init__(self, folder: Path, server: Server, trials: int) -> None:
+        os.environ.update(HEALTH)
         prepare()
         from ray.cluster_utils import Cluster
 
@@ -117,6 +125,7 @@ def main() -> None:
     """Disturb, count, print, keep."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--faults", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="no more faults then")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--to", type=Path)
     options = parser.parse_args()
@@ -126,7 +135,7 @@ def main() -> None:
     with running() as server, tempfile.TemporaryDirectory() as name:
         site = Site(Path(name), server, trials)
         try:
-            result = disturbed(site, options.faults, random.Random(options.seed))
+            result = disturbed(site, options, random.Random(options.seed))
             result |= final(site.engine, site.folder / "artifacts", trials)
         finally:
             with suppress(ProcessLookupError):
@@ -139,7 +148,7 @@ def main() -> None:
     keep(options.to, "faults_cluster", {"seed": options.seed, "trials": trials, **result})
 
 
-def disturbed(site: Site, faults: int, rng: random.Random) -> dict[str, Any]:
+def disturbed(site: Site, options: argparse.Namespace, rng: random.Random) -> dict[str, Any]:
     """Let things go, one after the other, then let the study finish."""
     kinds: list[Callable[[random.Random], None]] = [
         site.worker,
@@ -151,11 +160,12 @@ def disturbed(site: Site, faults: int, rng: random.Random) -> dict[str, Any]:
     done: Counter[str] = Counter()
     gone, ended, recovery_s = 0, 0, []
     before: Snapshot = {}
-    for _ in range(faults):
+    end = time.monotonic() + 60 * options.minutes
+    for _ in range(options.faults):
         seconds, again = progressed(site)
         recovery_s.append(seconds)
         ended += again
-        if num_evaluations(site.engine) and site.driver.poll() == 0:
+        if site.driver.poll() == 0 or time.monotonic() > end:
             break
         time.sleep(rng.uniform(0, PAUSE_S))
         after = snapshot(site.engine)
@@ -164,7 +174,7 @@ def disturbed(site: Site, faults: int, rng: random.Random) -> dict[str, Any]:
         done[kind.__name__] += 1
         kind(rng)
         print(f"{sum(done.values())} {kind.__name__}, {len(after)} evaluations", flush=True)
-    while (code := site.driver.wait()) != 0 and ended < faults:
+    while (code := site.driver.wait()) != 0 and ended < options.faults:
         ended += 1
         site.driver = site.started()
     after = snapshot(site.engine)

@@ -5,7 +5,7 @@ own, with as many workers as cores, a few seeds by turns:
 
 - `ray.remote`: tasks, twice as many in flight as workers; nothing proposed, nothing stored;
 - `OptunaSearch`: Tune with Optuna's random sampler over the study's own parameters, one trial a
-  candidate, a single report, a SQLite study as ours has;
+  candidate, a single report, actors reused, a SQLite study as ours has;
 - `paretune`: our loop and store on SQLite with a sampler of its own, on the `ray` executor.
 
 Told are milliseconds a job (a trial of OptunaSearch is one job; our candidates are a price and up
@@ -115,7 +115,7 @@ def by_tasks(candidates: int, seed: int, watch: Watch) -> None:
     from search.plan import draw_candidates
     from search.spec import read_study
 
-    [candidate, *_] = draw_candidates(read_study(str(STUDY), ("search.plan=1", f"seed={seed}")))
+    [candidate, *_] = draw_candidates(read_study(str(STUDY), ("search.plan=8", f"seed={seed}")))
     ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
     task = ray.remote(answer)
     job = Price(trial=0, candidate=candidate)
@@ -139,7 +139,7 @@ def by_optuna_search(candidates: int, seed: int, watch: Watch) -> None:
     from search.samplers.distributions import distributions
     from search.spec import read_study
 
-    width = "architecture.convnet.width.0"
+    width = "architecture.convnet.width.1"
 
     def train(parameters: dict[str, Any]) -> None:
         cost = float(parameters[width])
@@ -164,6 +164,7 @@ def by_optuna_search(candidates: int, seed: int, watch: Watch) -> None:
             ),
             num_samples=candidates,
             max_concurrent_trials=WORKERS,
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(storage_path=str(Path.cwd()), verbose=0, callbacks=[Done()]),
     ).fit()
