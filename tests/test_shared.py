@@ -243,6 +243,37 @@ def test_files_that_another_run_may_need_stay(small: Path) -> None:
         assert other.files.training[train_key] == 0
 
 
+def test_trial_that_another_run_is_writing_is_taken_up_once_it_is_whole(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cut(Exception):
+        pass
+
+    with pair(small) as (_, first, _, second):
+        engine = first.optuna.storage.engine
+        with monkeypatch.context() as cut:
+            cut.setattr(type(engine), "begin", lambda engine: throw(Cut()))
+            with pytest.raises(Cut):
+                first.optuna.ask()
+        [half] = first.optuna.running()
+        assert first.optuna.running() == {half: None}
+        second.optuna.catch_up()
+        assert half not in second.optuna.copies
+        number, parameters = first.optuna.ask()
+        second.optuna.catch_up()
+        assert set(second.optuna.copies) == {number}
+        assert second.optuna.running() == {half: None, number: parameters}
+        second.optuna.tell(half, values=None, failed=True, constraints=(), summary="cut off")
+        assert optuna_trials()[half].state.is_finished()
+        place = second.optuna._id_of(half)
+        second.optuna._close(place, optuna_trials()[half].state, None, [], "once more")
+        assert optuna_trials()[half].user_attrs["result"] == "cut off"
+
+
+def throw(error: Exception) -> None:
+    raise error
+
+
 def test_runs_that_begin_together_propose_different_candidates(small: Path) -> None:
     with pair(small) as (one, _, other, _):
         theirs = [asked(one).candidate for _ in range(2)]
