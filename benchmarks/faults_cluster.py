@@ -76,6 +76,13 @@ class Site:
             f"artifacts={self.folder}/artifacts",
         )
 
+    def mend(self) -> None:
+        """Another node for one that has ended: one that Ray took for dead while it was frozen."""
+        for place, (node, kind) in enumerate(self.nodes):
+            if not _processes(node):
+                self.cluster.remove_node(node, allow_graceful=False)
+                self.nodes[place] = (self._node(kind), kind)
+
     def _node(self, resources: Mapping[str, float]) -> Any:
         return self.cluster.add_node(num_cpus=1, resources=dict(resources))
 
@@ -203,6 +210,7 @@ def progressed(site: Site) -> tuple[float, int]:
             ended += 1
             print(f"ended with {code}", flush=True)
             site.driver = site.started()
+        site.mend()
         if time.monotonic() - began > PATIENCE_S:
             raise RuntimeError("the study is stuck")
         time.sleep(0.1)
@@ -213,7 +221,8 @@ def _processes(node: Any) -> list[psutil.Process]:
     """A node's raylet, first, and all that it has started."""
     with suppress(psutil.NoSuchProcess):
         raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-        return [raylet, *raylet.children(recursive=True)]
+        if raylet.status() != psutil.STATUS_ZOMBIE:
+            return [raylet, *raylet.children(recursive=True)]
     return []
 
 
