@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import ledger
 import pytest
@@ -24,7 +25,7 @@ from search.evaluation import Price, Train
 from search.keys import keys_of
 from search.loop import Loop
 from search.session import Session
-from search.store import schema
+from search.store import rows, schema
 from search.store.database import open_database
 from search.store.view import read_view
 
@@ -243,6 +244,29 @@ def test_files_that_another_run_may_need_stay(small: Path) -> None:
         assert other.files.training[train_key] == 0
 
 
+def test_result_that_another_run_writes_while_we_read_has_its_measurements_or_is_not_told(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pair(small) as (one, _, _, second):
+        job = asked(one)
+        read = rows.measurements_of
+
+        def interrupted(*arguments: Any) -> Any:
+            found = read(*arguments)
+            if job not in done:
+                done.append(job)
+                one.tell(job, replay_answers.plain(job))
+            return found
+
+        done: list[Any] = []
+        monkeypatch.setattr(rows, "measurements_of", interrupted)
+        [early] = second.store.trials()
+        assert done == [job]
+        assert all(evaluation.measurements for evaluation in early.evaluations)
+        [late] = second.store.trials()
+        assert len(late.evaluations) == len(early.evaluations) + 1
+
+
 def test_trial_that_another_run_is_writing_is_taken_up_once_it_is_whole(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,9 +363,9 @@ def test_command_goes_on_with_what_another_leaves_that_is_killed(folder: Path) -
             if run.poll() is None:
                 os.killpg(run.pid, signal.SIGKILL)
             run.communicate()
-    rows = ledger.by_trial(DATABASE)
+    found = ledger.by_trial(DATABASE)
     distinct = [n for n, repeats in ledger.repeats(DATABASE).items() if repeats is None]
-    unfinished = [number for number in distinct if rows[number][-1].status not in ledger.FINAL]
+    unfinished = [number for number in distinct if found[number][-1].status not in ledger.FINAL]
     assert not unfinished
     assert 16 <= len(distinct) <= 17
     states = Counter(t.state.is_finished() for t in optuna_trials())

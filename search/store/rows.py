@@ -25,9 +25,12 @@ def evaluations_of(
         .where(*wanted)
         .order_by(table.c.trial, table.c.rung)
     )
+    # in this order: each statement sees what was committed before it, and an evaluation that
+    # another run writes in between would be told without its measurements
+    rows = connection.execute(query).all()
     measured = measurements_of(connection, select(table.c.id).where(*wanted))
     found: dict[int, list[Evaluation]] = {}
-    for row in connection.execute(query):
+    for row in rows:
         evaluation = Evaluation(
             trial=row.trial,
             candidate=Candidate.from_dict(row.data),
