@@ -1,6 +1,8 @@
 """One HTML page that opens offline: its frame, its figures, its file."""
 
 import html
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from search.errors import InputError
@@ -51,11 +53,13 @@ def write_page(text: str, path: Path, *, place: str, remedy: str = "") -> None:
     Raises:
         InputError: the folder cannot be written.
     """
-    aside = path.with_suffix(".part")
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")  # another run may write it, too
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside.write_text(text, encoding="utf-8")
         aside.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
         told = f"{place} {path}: cannot be written: {error.strerror}{remedy}"
         raise InputError(told) from error

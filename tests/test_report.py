@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from views import CANDIDATE, objectives, study, trial
 from search.report import page, report_path
 from search.store.view import ObjectiveView, StudyView, view_of
 from search.tables import describe, show
+from tests.conftest import ROOT
 
 CHROMIUM = Path("/usr/bin/chromium")
 NASTY = "数字 <script>alert('x')</script> & \"quotes\" [/bold] </title>"
@@ -266,3 +269,25 @@ def test_errors_of_a_page_would_be_found(tmp_path: Path) -> None:
     (tmp_path / "bad.html").write_text("<script>nobody()</script>")
     errors = browse(tmp_path / "bad.html", tmp_path / "profile")[1]
     assert [error for error in errors if "nobody is not defined" in error]
+
+
+def test_two_may_write_one_page_at_once(tmp_path: Path) -> None:
+    program = (
+        "from pathlib import Path\n"
+        "from search.page import write_page\n"
+        "for n in range(300): write_page('x' * 100_000, Path('page.html'), place='report')\n"
+        "print('done')\n"
+    )
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    assert [writer.communicate()[0] for writer in writers] == ["done\n"] * 2
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
