@@ -5,8 +5,9 @@ that trains, one that trains and owns the target) with a PostgreSQL server. At r
 (seeded), each after the study has recorded something since the one before, one of these happens:
 a worker is killed, a node is killed with all its processes and a new one joins, a node is frozen
 for some seconds, the database server stops and comes back after some seconds, the driver is killed
-and the same command is given again. At the end the study is left alone until it has finished.
-See `benchmarks.ledger` for what is counted.
+and the same command is given again. At the end the budget is set to a little more than what is
+done, and the study is left alone until it has finished. See `benchmarks.ledger` for what is
+counted.
 """
 
 import argparse
@@ -28,11 +29,22 @@ import sqlalchemy as sa
 
 from benchmarks.conditions import keep, spread
 from benchmarks.faults import start
-from benchmarks.ledger import Snapshot, final, lost, num_evaluations, snapshot
+from benchmarks.ledger import (
+    Snapshot,
+    doubled,
+    final,
+    lost,
+    num_evaluations,
+    num_trials,
+    snapshot,
+)
 from search.executors.ray_tune.environment import TOKEN, prepare
 from tests.postgres_server import Server, running
 
-TRIALS_PER_FAULT = 5
+TRIALS_PER_FAULT = 20
+"""More than are done meanwhile."""
+TRIALS_AFTER = 10
+"""Until the end, once nothing goes any more."""
 TRAINS: Mapping[str, float] = {}
 OWNS: Mapping[str, float] = {"target:cpu": 1}
 PAUSE_S = 4.0
@@ -143,7 +155,7 @@ def main() -> None:
         site = Site(Path(name), server, trials)
         try:
             result = disturbed(site, options, random.Random(options.seed))
-            result |= final(site.engine, site.folder / "artifacts", trials)
+            result |= final(site.engine, site.folder / "artifacts", site.trials)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(site.driver.pid, signal.SIGKILL)
@@ -152,7 +164,7 @@ def main() -> None:
     for key, value in result.items():
         if key != "recovery_s":
             print(f"{key:24} {value}")
-    keep(options.to, "faults_cluster", {"seed": options.seed, "trials": trials, **result})
+    keep(options.to, "faults_cluster", {"seed": options.seed, "trials": site.trials, **result})
 
 
 def disturbed(site: Site, options: argparse.Namespace, rng: random.Random) -> dict[str, Any]:
@@ -180,7 +192,14 @@ def disturbed(site: Site, options: argparse.Namespace, rng: random.Random) -> di
         kind = rng.choice(kinds)
         done[kind.__name__] += 1
         kind(rng)
-        print(f"{sum(done.values())} {kind.__name__}, {len(after)} evaluations", flush=True)
+        print(
+            f"{sum(done.values())} {kind.__name__}, {len(after)} evaluations, {gone} lost, "
+            f"{doubled(site.engine)} doubled",
+            flush=True,
+        )
+    if site.driver.poll() is None:
+        site.trials = num_trials(site.engine) + TRIALS_AFTER
+        site.drive(rng)
     while (code := site.driver.wait()) != 0 and ended < options.faults:
         ended += 1
         site.driver = site.started()

@@ -26,6 +26,12 @@ def num_evaluations(engine: sa.Engine) -> int:
     return int(rows[0][0]) if rows else 0
 
 
+def num_trials(engine: sa.Engine) -> int:
+    """Candidates; repeats are none."""
+    rows = _rows(engine, "select count(*) from paretune_trials where repeats is null")
+    return int(rows[0][0]) if rows else 0
+
+
 def snapshot(engine: sa.Engine) -> Snapshot:
     """Every evaluation of a trial with its values."""
     rows = _rows(
@@ -56,8 +62,7 @@ def final(engine: sa.Engine, artifacts: Path, trials: int) -> dict[str, Any]:
     files = {path.name for path in artifacts.glob("*.pt")}
     return {
         "doubled": doubled(engine),
-        "trials_missing": trials
-        - one("select count(*) from paretune_trials where repeats is null"),
+        "trials_missing": trials - num_trials(engine),
         "open_optuna_trials": one("select count(*) from trials where state = 'RUNNING'"),
         "files_without_row": len(files - known),
         "rows_without_file": len(known - files),
