@@ -8,7 +8,8 @@ are made up from the candidate (`benchmarks.overhead`). Then the study is opened
 read it, to report, to resume and to propose. Told are the share of the time that workers
 were busy, jobs a second, the driver's milliseconds a candidate and of these the sampler's, and
 memory at the end. Busy is counted from the moment when every worker has had a job to the last
-proposal.
+proposal. What is stored is opened in a process of its own, whose memory is told too; with
+`--folder` the database stays, and `--reopen` does only this with one that is there.
 """
 
 import argparse
@@ -19,12 +20,16 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 
 from benchmarks.conditions import keep
 from benchmarks.overhead import LAST_RUNG, Clock, answer
@@ -34,7 +39,9 @@ from search.loop import Loop
 from search.report import write_report
 from search.session import Session
 from search.state import State
+from search.store.optuna_study import OptunaStudy
 from search.store.view import read_view
+from search.tables import front_table
 from spaces.candidate import digest
 
 STUDY = Path(__file__).parent.parent / "studies" / "digits.yaml"
@@ -131,67 +138,94 @@ def main() -> None:
     parser.add_argument("--training", type=float, default=60.0, help="seconds of a full training")
     parser.add_argument("--storage", default="sqlite:///FOLDER/scale.db")
     parser.add_argument("--overrides", nargs="*", default=[])
+    parser.add_argument("--folder", type=Path, help="keeps the database; a temporary one if none")
+    parser.add_argument("--reopen", action="store_true", help="only what is stored there")
     parser.add_argument("--to", type=Path)
     options = parser.parse_args()
     optuna.logging.disable_default_handler()
     kept = options.to is not None and options.to.exists()
-    rows = json.loads(options.to.read_text())["rows"] if kept else []
+    result = json.loads(options.to.read_text()) if kept else {"rows": [], "reopened": []}
+    if options.reopen:
+        row = reopened(options.samplers[0], options)
+        result["reopened"].append(row)
+        keep(options.to, "scale", result)
+        print(row)
+        return
     print(
         "| sampler | workers | candidates | busy | jobs/s | ms a candidate | of these Optuna's |"
     )
     print("|" + "---|" * 7)
     for sampler in options.samplers:
         for workers in options.workers:
-            row = simulated(sampler, workers, options)
-            rows.append(row)
-            keep(options.to, "scale", {"rows": rows})
+            with place(options) as folder:
+                row = simulated(sampler, workers, folder, options)
+            result["rows"].append(row)
+            keep(options.to, "scale", result)
             print(
                 f"| {sampler} | {workers} | {row['candidates']} | {row['busy']:.3f} "
                 f"| {row['jobs_per_s']:.1f} | {row['ms']:.1f} | {row['optuna_ms']:.1f} |",
-                row["stored_s"],
+                row["stored"],
                 flush=True,
             )
 
 
-def simulated(sampler: str, workers: int, options: argparse.Namespace) -> dict[str, Any]:
+@contextmanager
+def place(options: argparse.Namespace) -> Iterator[Path]:
+    """Where the database and artifacts are."""
+    if options.folder is not None:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        yield options.folder
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def settings_of(sampler: str, folder: Path, options: argparse.Namespace) -> tuple[str, ...]:
+    """Of the study, but for its number of candidates."""
+    return (
+        f"storage={options.storage.replace('FOLDER', str(folder))}",
+        f"artifacts={folder}/artifacts",
+        "executor={replay: {answers: 'benchmarks.overhead:answer'}}",
+        f"search.sampler={sampler}",
+        *options.overrides,
+    )
+
+
+def clock_of(options: argparse.Namespace) -> Callable[[], float]:
+    """CPU seconds; with a server, which computes elsewhere, seconds by the clock."""
+    return time.process_time if options.storage.startswith("sqlite") else time.perf_counter
+
+
+def simulated(
+    sampler: str, workers: int, folder: Path, options: argparse.Namespace
+) -> dict[str, Any]:
     """One study."""
     candidates = options.candidates or max(40, 8 * workers)
-    by = time.process_time if options.storage.startswith("sqlite") else time.perf_counter
+    by = clock_of(options)
     pool = Pool(workers, options.training, by)
-    with tempfile.TemporaryDirectory() as folder:
-        settings = (
-            f"storage={options.storage.replace('FOLDER', folder)}",
-            f"artifacts={folder}/artifacts",
-            "executor={replay: {answers: 'benchmarks.overhead:answer'}}",
-            f"search.trials={candidates}",
-            f"search.sampler={sampler}",
-            *options.overrides,
+    settings = (*settings_of(sampler, folder, options), f"search.trials={candidates}")
+    with Session.open(str(STUDY), settings) as session:
+        session.plan()
+        clock = Clock(by)
+        clock.watch(session.optuna.study)
+        marks: dict[int, float] = {}
+
+        def watched(state: State) -> None:
+            if state.finished % max(1, candidates // 20) == 0:
+                marks.setdefault(state.finished, round(pool.thought_s, 1))
+
+        loop = Loop(
+            session.study,
+            session.store,
+            session.optuna,
+            session.prices,
+            session.scale,
+            watched,
         )
-        with Session.open(str(STUDY), settings) as session:
-            session.plan()
-            clock = Clock(by)
-            clock.watch(session.optuna.study)
-            marks: dict[int, float] = {}
-
-            def watched(state: State) -> None:
-                if state.finished % max(1, candidates // 20) == 0:
-                    marks.setdefault(state.finished, round(pool.thought_s, 1))
-
-            loop = Loop(
-                session.study,
-                session.store,
-                session.optuna,
-                session.prices,
-                session.scale,
-                watched,
-            )
-            started = time.perf_counter()
-            pool.run(loop.ask, loop.tell)
-            driver_s = time.perf_counter() - started
-            finished = loop.state.finished
-        file = Path(folder) / "scale.db"
-        megabytes = round(file.stat().st_size / 2**20, 1) if file.exists() else None
-        after = stored(settings, Path(folder), by)
+        started = time.perf_counter()
+        pool.run(loop.ask, loop.tell)
+        driver_s = time.perf_counter() - started
+        finished = loop.state.finished
     return {
         "sampler": sampler,
         "workers": workers,
@@ -208,40 +242,75 @@ def simulated(sampler: str, workers: int, options: argparse.Namespace) -> dict[s
         "optuna_ms": round(1e3 * clock.total_s / finished, 2),
         "thought_s": marks,
         "max_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "database_mb": megabytes,
-        "stored_s": after,
+        "stored": reopened(sampler, options, folder),
     }
 
 
-def stored(settings: tuple[str, ...], folder: Path, by: Callable[[], float]) -> dict[str, float]:
-    """Seconds of what is done with a study that is there: read, report, resume, one proposal."""
+def reopened(
+    sampler: str, options: argparse.Namespace, folder: Path | None = None
+) -> dict[str, Any]:
+    """What is done with a study that is there, in a process that knows nothing of it."""
+    folder = folder or options.folder
+    settings = (*settings_of(sampler, folder, options), "search.trials=1000000")
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        return fresh.submit(stored, settings, folder, clock_of(options)).result()
+
+
+def stored(settings: tuple[str, ...], folder: Path, by: Callable[[], float]) -> dict[str, Any]:
+    """Seconds to open, read, report, resume and propose; memory after each."""
     seconds: dict[str, float] = {}
+    memory_mb: dict[str, int] = {}
+    process = psutil.Process()
 
-    def timed(name: str, act: Callable[[], Any]) -> Any:
+    @contextmanager
+    def timed(name: str) -> Iterator[None]:
         start = by()
-        result = act()
+        yield
         seconds[name] = round(by() - start, 3)
-        return result
+        memory_mb[name] = round(process.memory_info().rss / 2**20)
 
-    more = (*settings, "search.trials=1000000")
-    with timed("open", lambda: Session.open(str(STUDY), more)) as session:
+    opened = OptunaStudy.__init__
+
+    def watched(*arguments: Any, **named: Any) -> None:
+        with timed("open, Optuna's share"):
+            opened(*arguments, **named)
+
+    OptunaStudy.__init__ = watched  # type: ignore[method-assign]
+    memory_mb["before"] = round(process.memory_info().rss / 2**20)
+    with timed("open"):
+        session = Session.open(str(STUDY), settings)
+    with session:
         session.plan()
-        view = timed("read", lambda: read_view(session.store.engine, session.study.name))
-        timed("report", lambda: write_report(view, folder / "report.html"))
-        loop = timed(
-            "resume",
-            lambda: Loop(
+        with timed("read"):
+            view = read_view(session.store.engine, session.study.name)
+        with timed("front"):
+            front_table(view, view.members)
+        with timed("report"):
+            write_report(view, folder / "report.html")
+        candidates = len(view.trials)
+        del view
+        with timed("resume"):
+            loop = Loop(
                 session.study,
                 session.store,
                 session.optuna,
                 session.prices,
                 session.scale,
                 lambda state: None,
-            ),
-        )
-        timed("ask", loop.ask)
-        timed("ask again", loop.ask)
-    return seconds
+            )
+        with timed("ask"):
+            loop.ask()
+        with timed("ask again"):
+            loop.ask()
+    file = folder / "scale.db"
+    return {
+        "candidates": candidates,
+        "storage": settings[0].removeprefix("storage=").split(":")[0],
+        "seconds": seconds,
+        "memory_mb": memory_mb,
+        "database_mb": round(file.stat().st_size / 2**20, 1) if file.exists() else None,
+        "report_mb": round((folder / "report.html").stat().st_size / 2**20, 1),
+    }
 
 
 if __name__ == "__main__":
