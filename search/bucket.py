@@ -33,8 +33,6 @@ class Bucket:
             return f"{self.address!r} names no bucket; write s3://BUCKET/PREFIX"
         try:
             self._ask("head_bucket")
-        except ImportError:
-            return f"{self.address} needs boto3; pip install 'paretune[s3]'"
         except FileNotFoundError:
             return f"there is no bucket {self.bucket!r}; create it or name another"
         except ArtifactsAwayError as error:
@@ -43,8 +41,11 @@ class Bucket:
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """Download; readers of weights jump about in a file."""
-        answer = self._ask("get_object", Key=self.prefix + artifact_id, read=True)
-        return io.BytesIO(answer["Body"])
+        content = io.BytesIO()
+        # this one also goes on where a body was cut off
+        self._ask("download_fileobj", Key=self.prefix + artifact_id, Fileobj=content)
+        content.seek(0)
+        return content
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Upload."""
@@ -68,26 +69,31 @@ class Bucket:
                     break
                 request["ContinuationToken"] = page["NextContinuationToken"]
 
-    def _ask(self, method: str, *, read: bool = False, **request: Any) -> Any:
-        """The server's answer; with `read` its body too.
+    def _ask(self, method: str, **request: Any) -> Any:
+        """The server's answer.
 
         Raises:
             FileNotFoundError: it has no such object, or no such bucket.
-            ArtifactsAwayError: it does not answer, or refuses.
+            ArtifactsAwayError: it does not answer, or refuses; or boto3 is not installed.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
-
+        try:
+            from boto3.exceptions import Boto3Error
+            from botocore.exceptions import BotoCoreError, ClientError
+            from s3transfer.exceptions import RetriesExceededError
+        except ImportError as error:
+            raise ArtifactsAwayError(
+                f"artifacts: {self.address} needs boto3; pip install 'paretune[s3]'"
+            ) from error
         try:
             call: Callable[..., Any] = getattr(_client(*_settings()), method)
-            answer = call(Bucket=self.bucket, **request)
-            return {**answer, "Body": answer["Body"].read()} if read else answer
+            return call(Bucket=self.bucket, **request)
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
             if code in MISSING:
                 raise FileNotFoundError(f"{self.address}: {request.get('Key', '')}") from error
             refused = {"403": "refuses these credentials"}.get(code, f"refuses: {error}")
             raise ArtifactsAwayError(f"artifacts: {self.address} {refused}") from error
-        except (BotoCoreError, OSError, ValueError) as error:
+        except (BotoCoreError, Boto3Error, RetriesExceededError, OSError, ValueError) as error:
             raise ArtifactsAwayError(
                 f"artifacts: {self.address} cannot be reached ({_first_line(error)})"
             ) from error

@@ -3,6 +3,7 @@
 An executor may have its workers elsewhere; each of them answers a `Survey` before its first job.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,8 @@ class Place:
     """System and libraries there."""
     problem: str | None = None
     """Why it cannot do it."""
+    niceness: int = 0
+    """Above 0 others come first: what is timed there takes longer beside any other process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,4 +94,4 @@ class Survey:
 def _place(target: Target) -> Place:
     problem = target.check()
     device = {} if problem else target.description()
-    return Place(device=device, versions=versions(), problem=problem)
+    return Place(device=device, versions=versions(), problem=problem, niceness=os.nice(0))

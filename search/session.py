@@ -106,6 +106,8 @@ class Session:
             stack.callback(engine.dispose)
             store = Store(engine, study.name)
             store.check_study(study.definition())
+            if alone:
+                store.check_not_run()
             check_earlier(study, store)
             workers = stack.enter_context(_workers(study))
             key = price_key(study, workers.places, prices_from)

@@ -12,13 +12,22 @@ _OWN: set[str] = set()
 
 
 def own_modules() -> list[Path]:
-    """Files and packages of the user's own that were named so far, without installed ones."""
-    found = []
-    for name in sorted(_OWN):
-        file = getattr(sys.modules.get(name), "__file__", None)
-        if file is not None and not _installed(Path(file)):
-            found.append(Path(file).parent if Path(file).name == "__init__.py" else Path(file))
-    return found
+    """Files and packages of the user's own that were named so far, without installed ones.
+
+    With them those of the same folders that are loaded: what a named one imports from beside it.
+    """
+    loaded = {name: _place(module) for name, module in sys.modules.items() if "." not in name}
+    own = {name: place for name, place in loaded.items() if place and not _installed(place)}
+    folders = {own[name].parent for name in _OWN if name in own}
+    return sorted({place for place in own.values() if place.parent in folders})
+
+
+def _place(module: object) -> Path | None:
+    """The file of a module, the folder of a package."""
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return None
+    return Path(file).parent if Path(file).name == "__init__.py" else Path(file)
 
 
 def _installed(file: Path) -> bool:

@@ -1,13 +1,17 @@
 """Where files lie: what a folder and a bucket both promise, and studies that keep theirs in S3."""
 
+import http.client
 import io
 import re
 import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -57,6 +61,43 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Artifacts:
     request.getfixturevalue("environment")
     prefix = f"/some/{tmp_path.name}/" if "prefix" in request.param else ""
     return store_at(f"s3://shelf{prefix}")
+
+
+@contextmanager
+def cutting(server: str) -> Iterator[tuple[str, list[str]]]:
+    """A way to `server` that breaks off in the first body it hands on; (address, what it cut)."""
+    cuts: list[str] = []
+
+    class Way(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            host = server.removeprefix("http://")
+            upstream = http.client.HTTPConnection(host)
+            headers = {k: v for k, v in self.headers.items() if k.lower() != "host"}
+            upstream.request(self.command, self.path, headers=headers)
+            answer = upstream.getresponse()
+            body = answer.read()
+            self.send_response(answer.status)
+            for name, value in answer.getheaders():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command == "GET" and not cuts:
+                cuts.append(self.path)
+                body = body[:1000]
+                self.close_connection = True
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Way) as way:
+        threading.Thread(target=way.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{way.server_port}", cuts
+        way.shutdown()
 
 
 class TestEveryStore:
@@ -116,6 +157,23 @@ class TestBucket:
         assert "cannot be reached" in (store.problem() or "")
         with pytest.raises(ArtifactsAwayError, match="s3://shelf cannot be reached"):
             store.write("x", io.BytesIO(b"x"))
+
+    def test_body_that_is_cut_off_is_fetched_again(
+        self, s3: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store_at("s3://shelf").write("cut", io.BytesIO(bytes(range(256)) * 1000))
+        with cutting(s3) as (url, cuts):
+            monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+            with store_at("s3://shelf").open_reader("cut") as file:
+                assert file.read() == bytes(range(256)) * 1000
+        assert cuts == ["/shelf/cut"]
+
+    def test_without_boto3(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "boto3.exceptions", None)
+        remedy = r"s3://shelf needs boto3; pip install 'paretune\[s3\]'"
+        assert re.fullmatch(remedy, store_at("s3://shelf").problem() or "")
+        with pytest.raises(ArtifactsAwayError, match=remedy):
+            store_at("s3://shelf").open_reader("x")
 
     def test_study_keeps_its_files_there_and_exports_from_another_folder(
         self, small: Path, command: Command, tmp_path: Path

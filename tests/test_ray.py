@@ -1,5 +1,6 @@
 """Ray Tune as an executor: several real nodes on this machine, and what goes wrong with them."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -23,7 +24,7 @@ from search.executors.executor import Workers
 from search.executors.pieces import joined, pieces
 from search.executors.ray_tune import Ray
 from search.executors.ray_tune.environment import TOKEN, prepare
-from search.places import School, Survey
+from search.places import Place, School, Survey
 from spaces.candidate import Candidate
 
 ROOT = Path(__file__).parent.parent
@@ -248,6 +249,37 @@ def test_work_that_nobody_is_left_for_is_told_once(
     for _ in range(2):
         crew.look_round()
     assert capsys.readouterr().err == "paretune: there is a worker for target:board again\n"
+
+
+def test_who_times_behind_others_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    from search.executors.ray_tune.crew import Crew
+
+    crew = Crew(None, ["board"], OWNERS)
+    for worker, niceness in (("target:board-0", 0), ("target:board-1", 15)):
+        place = Place(device={}, versions={}, niceness=niceness)
+        crew._welcome(worker, {"board": place})
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == (
+        "paretune: worker target:board-1 times 'board' at priority 15, "
+        "behind all other processes; start its node with RAY_worker_niceness=0"
+    )
+
+
+def test_what_a_job_of_the_cluster_settles_is_not_settled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prepare()
+    from search.executors.ray_tune import cluster as module
+
+    monkeypatch.setattr(module, "own_modules", lambda: [Path("/home/me/my_nets.py")])
+    monkeypatch.setenv("PARETUNE_DATA", "/data")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store")
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    ours = {"AWS_ENDPOINT_URL": "http://store", "PARETUNE_DATA": "/data"}
+    assert module._environment() == {"env_vars": ours, "py_modules": ["/home/me/my_nets.py"]}
+    settled = {"env_vars": {"PARETUNE_DATA": "/elsewhere"}, "py_modules": ["gcs://nets.zip"]}
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"runtime_env": settled}))
+    assert module._environment() == {"env_vars": {"AWS_ENDPOINT_URL": "http://store"}}
 
 
 def test_address_where_nobody_answers(folder: Path) -> None:

@@ -94,6 +94,15 @@ class Store:
                     .values(scale=None, plan=None, **asked)
                 )
 
+    def check_not_run(self) -> None:
+        """Find out, without writing, whether a run of the study lives.
+
+        Raises:
+            InputError: one does.
+        """
+        with self.engine.connect() as connection:
+            self._check_not_run(connection)
+
     def begin_run(
         self,
         spec: Mapping[str, Any],

@@ -1,5 +1,6 @@
 """A Ray to run on: one of our own on this machine, or a cluster that is there."""
 
+import json
 import math
 import os
 import shutil
@@ -13,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import ray
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from ray.exceptions import RayError
 
 from search.errors import InputError
@@ -75,11 +77,20 @@ def _check_answer(address: str) -> None:
 
 
 def _environment() -> dict[str, Any]:
-    """What workers of a cluster need of the driver: settings, and the user's own modules."""
-    told = {name: os.environ[name] for name in CARRIED if name in os.environ}
+    """What workers of a cluster need of the driver: settings, and the user's own modules.
+
+    Less what a job of the cluster has settled already: Ray takes neither twice.
+    """
+    job = json.loads(os.environ.get(RAY_JOB_CONFIG_JSON_ENV_VAR, "{}")).get("runtime_env") or {}
+    told = {
+        name: os.environ[name]
+        for name in CARRIED
+        if name in os.environ and name not in job.get("env_vars", {})
+    }
     modules = [str(path) for path in own_modules()]
     # an empty list of modules is an error to Ray
-    return {"env_vars": told, **({"py_modules": modules} if modules else {})}
+    carries = modules and "py_modules" not in job
+    return {"env_vars": told, **({"py_modules": modules} if carries else {})}
 
 
 def _explained(address: str, error: BaseException) -> str:

@@ -184,6 +184,11 @@ class Crew:
                 )
             elif place.versions != known.versions:
                 say(f"worker {worker} has other libraries than the first: {_other(place, known)}")
+            if place.niceness > 0:
+                say(
+                    f"worker {worker} times {target!r} at priority {place.niceness}, behind all "
+                    "other processes; start its node with RAY_worker_niceness=0"
+                )
         if not any(place.problem for place in about.values()):
             self.fit.add(worker)
         self.arrivals.put((worker, about))
