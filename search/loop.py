@@ -230,7 +230,12 @@ class Loop:
 
     def _join_or_train(self, trial: Known) -> None:
         """A network that another trial trains, or has trained, with these weights repeats it."""
-        twin = self.twins.setdefault((trial.keys.train_key, trial.deploy_key), trial.number)
+        weights = (trial.keys.train_key, trial.deploy_key)
+        twin = self.twins.setdefault(weights, trial.number)
+        if twin == trial.number and self.others.living:  # one may have priced it just before
+            twin = self._origin(self.store.first_trained(*weights))
+            if twin not in self.trials:
+                self._take_up()
         if twin == trial.number:
             self._train(trial)
             return

@@ -108,6 +108,29 @@ def test_network_that_turns_out_to_be_one_in_training_elsewhere_is_not_trained(
         assert one.first[keys_of(job.candidate, one.study).key] == 0
 
 
+def test_network_that_two_runs_price_at_the_same_moment_is_trained_by_one(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pair(small) as (one, first, other, second):
+        for loop in (one, other):
+            loop.prices.by_recipe.clear()
+        propose(first, width=4)
+        propose(second, width=4, ratio=0.5)
+        jobs = [(loop, asked(loop)) for loop in (one, other)]
+        assert all(isinstance(job, Price) for _, job in jobs)
+        with monkeypatch.context() as blind:
+            for loop, job in jobs:
+                blind.setattr(loop, "_catch_up", lambda: None)
+                loop.tell(job, replay_answers.plain(job))
+        assert ledger.repeats(DATABASE) == {0: None, 1: 0}
+        assert [isinstance(job, Train) for job in one.ready] == [True]
+        assert not other.ready
+        finish(one, asked(one))
+        propose(second, width=8)
+        asked(other)
+        assert optuna_trials()[1].values == optuna_trials()[0].values
+
+
 def test_front_is_that_of_both_runs_after_every_trial(small: Path) -> None:
     with pair(small, FIXED_LR, "search.trials=24") as (one, _, other, _):
         loops = [one, other]

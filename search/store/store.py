@@ -269,7 +269,8 @@ class Store:
             RunFailedError: another run has taken over our trials: nothing is written.
         """
         with self._writing() as connection:
-            if front is not None:
+            # prices are numbered in the order in which others see them: see `first_trained`
+            if front is not None or evaluation.status == "priced":
                 write_lock(connection, self.study)
             self._check_ours(connection)
             if front is not None:
@@ -303,6 +304,33 @@ class Store:
             made = None if front is None else self._add_front(connection, front)
         if made is not None:
             self._front = made
+
+    @patient
+    def first_trained(self, train_key: str, deploy_key: str) -> int:
+        """Of the trials that are this network with these weights, the one that trains it.
+
+        It is the first that was priced, whichever run it is of.
+        """
+        trials, candidates, evaluations = schema.trials, schema.candidates, schema.evaluations
+        query = (
+            select(trials.c.number)
+            .join(candidates, candidates.c.key == trials.c.candidate)
+            .join(
+                evaluations,
+                (evaluations.c.study == trials.c.study) & (evaluations.c.trial == trials.c.number),
+            )
+            .where(
+                trials.c.study == self.study,
+                trials.c.repeats.is_(None),
+                candidates.c.train_key == train_key,
+                candidates.c.deploy_key == deploy_key,
+                evaluations.c.status == "priced",
+            )
+            .order_by(evaluations.c.id)
+            .limit(1)
+        )
+        with self.engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
 
     @partial(patient, written=lambda *_, **__: [None])
     def add_confirmation(self, trial: int, seed: int, found: Mapping[str, Measurement]) -> None:
