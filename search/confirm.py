@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from search.commands import DONE, FAILED, guarded
 
 if TYPE_CHECKING:
-    from search.confirming import Verdict
+    from search.verdicts import Verdict
 
 EPILOG = """examples:
   python -m search.confirm studies/digits.yaml
@@ -39,7 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _confirm(options: argparse.Namespace) -> int:
-    from search.confirming import reasons, verdicts
     from search.errors import InputError
     from search.members import no_front_reason
     from search.session import Session
@@ -47,9 +46,10 @@ def _confirm(options: argparse.Namespace) -> int:
     from search.store.failures import explained
     from search.store.view import view_of
     from search.tables import console, verdict_table
+    from search.verdicts import reasons, verdicts
 
     study = read_study(options.study, tuple(options.overrides))
-    view = view_of(study.name, study.storage)
+    view = view_of(study.name, study.storage, whole=False)
     if not view.members:
         raise InputError(f"study {view.name!r} has no front yet; {no_front_reason(view)}")
     seeds = options.seeds or (study.confirm.seeds if study.confirm else 3)

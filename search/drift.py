@@ -13,6 +13,8 @@ import numpy as np
 
 from objectives.measurement import Measurement
 
+READING = "reference_ms"
+"""Detail of a measurement: milliseconds of the reference work beside it."""
 SLOWER = 0.10
 """Relative distance from the machine's own pace above which a value is doubted."""
 PACE = 0.2
@@ -23,7 +25,7 @@ LEAST = 5
 
 def reading(measurement: Measurement) -> float | None:
     """Milliseconds of the reference work beside a measurement, if it was timed."""
-    return measurement.details.get("reference_ms")
+    return measurement.details.get(READING)
 
 
 def slowed(measurement: Measurement, readings: Sequence[float]) -> str | None:

@@ -44,7 +44,7 @@ def _export(options: argparse.Namespace) -> int:
     from search.store.view import view_of
 
     study = read_study(options.study, tuple(options.overrides))
-    view = view_of(study.name, study.storage)
+    view = view_of(study.name, study.storage, whole=False)
     member = find_member(view, options.member)
     folder = options.to or Path("exports") / f"{as_file_name(study.name)}-{member.number}"
     certificate = export_member(study, view, member, folder)

@@ -42,7 +42,7 @@ def _front(options: argparse.Namespace) -> int:
     from search.members import knee_of, no_front_reason, parse_bounds, within
     from search.store.view import view_of
 
-    view = view_of(options.study, options.storage)
+    view = view_of(options.study, options.storage, whole=False)
     bounds = parse_bounds(view, options.under)
     members = [member for member in view.members if within(member, bounds)]
     if members and options.knee:

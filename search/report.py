@@ -147,8 +147,8 @@ def _front_table(view: "StudyView") -> str:
 
 def _confirmed(view: "StudyView") -> str:
     """Members trained anew with further seeds, if they were."""
-    from search.confirming import reasons, verdict_rows, verdicts
     from search.members import score_of
+    from search.verdicts import reasons, verdict_rows, verdicts
 
     found = verdicts(view)
     if not found:

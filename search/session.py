@@ -14,7 +14,7 @@ from typing import Literal, Self
 from objectives.units import format_quantity
 from search import interruption
 from search.artifacts import ArtifactsAwayError, absolute, store_at
-from search.confirming import Confirmer, reasons, verdicts
+from search.confirming import Confirmer
 from search.errors import InputError, RunFailedError
 from search.evaluate import evaluate
 from search.executors.executor import Evaluate, Run, Workers
@@ -44,6 +44,7 @@ from search.tables import (
     plan_lines,
     verdict_table,
 )
+from search.verdicts import reasons, verdicts
 from search.warm import check_earlier, earlier_trials
 
 HEARTBEAT_S = 10.0
@@ -197,7 +198,7 @@ class Session:
         Raises:
             RunFailedError: not one training succeeded.
         """
-        view = read_view(self.store.engine, self.study.name)
+        view = read_view(self.store.engine, self.study.name, whole=False)
         confirmer = Confirmer(view, self.store, seeds, self.study.epochs, self.study.seed)
         wanted = len(confirmer.waiting)
         self.run_jobs(confirmer.ask, confirmer.tell)
@@ -223,7 +224,7 @@ class Session:
     def conclude(self, *, show: bool = True) -> None:
         """Write the report, attach it for the dashboard, print the front."""
         if self.completes:
-            members = read_view(self.store.engine, self.study.name).members
+            members = read_view(self.store.engine, self.study.name, whole=False).members
             pricer = OriginPricer(self.study, self.store, self.prices, members)
             self.run_jobs(pricer.ask, pricer.tell)
         view = self.publish()

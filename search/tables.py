@@ -9,9 +9,9 @@ from rich.table import Table
 
 from objectives.measurement import Measurement
 from objectives.units import format_quantity
-from search.confirming import Verdict, verdict_rows
 from search.members import score_of
 from search.store.view import StudyView, TrialView
+from search.verdicts import Verdict, verdict_rows
 from spaces.candidate import Candidate
 
 

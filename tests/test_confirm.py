@@ -13,10 +13,11 @@ from views import measurement, objectives, study, trial
 from objectives.measurement import Measurement
 from search import confirm, report, run
 from search.commands import BAD_INPUT, DONE
-from search.confirming import Confirmer, reasons, verdict_rows, verdicts
+from search.confirming import Confirmer
 from search.errors import RunFailedError
 from search.evaluation import Confirm, Evaluation
 from search.store.view import StudyView, view_of
+from search.verdicts import reasons, verdict_rows, verdicts
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,8 @@ from finished import finished_small, python
 
 from search import front
 from search.commands import BAD_INPUT, DONE, FAILED
+from search.store.database import open_database
+from search.store.view import read_view
 
 NAMES = ("accuracy", "flops", "latency")
 
@@ -234,3 +236,22 @@ def test_command_itself_works_and_ends_quietly_when_its_reader_goes(finished: Pa
     done = python(finished, "-m", "search.front", "small.yaml", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)
+
+
+def test_what_is_read_of_a_large_study_says_the_same_of_its_front(finished: Path) -> None:
+    engine = open_database(f"sqlite:///{finished}/small.db", create=False)
+    whole, part = (read_view(engine, "small", whole=each) for each in (True, False))
+    engine.dispose()
+    assert part.members == whole.members
+    assert part.fronts == whole.fronts[-1:]
+    assert len(part.trials) < len(whole.trials)
+    assert (part.objectives, part.scale, part.runs) == (whole.objectives, whole.scale, whole.runs)
+
+
+def test_it_answers_without_torch_and_optuna(finished: Path) -> None:
+    ask = (
+        "import sys; from search import front; front.main(['small.yaml']); "
+        "print(sorted({'torch', 'optuna', 'plotly', 'ray'} & set(sys.modules)))"
+    )
+    done = python(finished, "-c", ask)
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr

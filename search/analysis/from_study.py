@@ -66,7 +66,7 @@ def _chosen(study: StudySpec, member: str | None) -> tuple[Candidate, str]:
     """
     view: StudyView | None = None
     try:
-        view = view_of(study.name, study.storage)
+        view = view_of(study.name, study.storage, whole=False)
     except InputError:
         if member is not None:
             raise

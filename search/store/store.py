@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, Row, Table, delete, func, insert, or_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from objectives.measurement import Measurement
+from search.drift import READING
 from search.errors import InputError, RunFailedError
 from search.evaluation import Artifact, Evaluation
 from search.store import schema
@@ -429,6 +430,18 @@ class Store:
             rows = connection.execute(query).all()
             measured = measurements_of(connection, query.with_only_columns(evaluations.c.id))
         return [(Candidate.from_dict(r.data), measured[r.id]) for r in rows if r.id in measured]
+
+    def readings(self) -> list[float]:
+        """What `search.drift` reads beside the measurements of the study, confirmations apart."""
+        measurements, evaluations = schema.measurements, schema.evaluations
+        reading = measurements.c.details[READING].as_float()
+        query = (
+            select(reading)
+            .join(evaluations, evaluations.c.id == measurements.c.evaluation)
+            .where(evaluations.c.study == self.study, reading.is_not(None))
+        )
+        with self.engine.connect() as connection:
+            return list(connection.execute(query).scalars())
 
     def planned(self) -> list[Candidate]:
         """The candidates that were priced before the first trial."""

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, func, select
 
 from objectives.measurement import Direction, Measurement
 from search.address import read_study_address
@@ -131,8 +132,11 @@ def chosen_options(raw: Mapping[str, Any]) -> frozenset[str]:
     )
 
 
-def read_view(engine: Engine, name: str) -> StudyView:
+def read_view(engine: Engine, name: str, *, whole: bool = True) -> StudyView:
     """The study `name` of a database.
+
+    Without `whole`, if there is a front: of all trials and fronts only the newest front's, and no
+    prices. That takes as long for a hundred thousand candidates as for a hundred.
 
     Raises:
         InputError: there is no such study.
@@ -148,14 +152,14 @@ def read_view(engine: Engine, name: str) -> StudyView:
             select(schema.runs).where(schema.runs.c.study == name).order_by(schema.runs.c.id)
         ).mappings()
         run_rows = tuple(dict(run) for run in runs)
-        fronts = _fronts(engine, name)
+        fronts = _fronts(connection, name, newest=not whole)
     store = Store(engine, name)
-    stored = store.trials()
+    partial = bool(fronts) and not whole
+    stored = store.trials(fronts[-1].members if partial else None)
+    priced = [] if partial else store.priced()
     confirmations = store.confirmations()
-    taken = [e.measurements for trial in stored for e in trial.evaluations]
-    taken += [found for rounds in confirmations.values() for found in rounds.values()]
-    priced = store.priced()
-    readings = readings_of([*taken, *(costs for _, costs in priced)])
+    again = (found for rounds in confirmations.values() for found in rounds.values())
+    readings = [*store.readings(), *readings_of(again)]
     return StudyView(
         name=name,
         created_at=row.created_at,
@@ -199,29 +203,32 @@ def _trial(stored: Any, readings: list[float]) -> TrialView:
     )
 
 
-def _fronts(engine: Engine, name: str) -> tuple[FrontView, ...]:
+def _fronts(connection: Connection, name: str, *, newest: bool) -> tuple[FrontView, ...]:
     fronts, members = schema.fronts, schema.front_members
+    wanted = [fronts.c.study == name]
+    if newest:
+        last = select(func.max(fronts.c.id)).where(fronts.c.study == name)
+        wanted.append(fronts.c.id == last.scalar_subquery())
     query = (
         select(fronts, members.c.trial.label("member"))
         .join(members, members.c.front == fronts.c.id)
-        .where(fronts.c.study == name)
+        .where(*wanted)
         .order_by(fronts.c.id, members.c.trial)
     )
-    found: dict[int, FrontView] = {}
-    with engine.connect() as connection:
-        for row in connection.execute(query):
-            known = found.get(row.id)
-            found[row.id] = FrontView(
-                trial=row.trial,
-                at=row.at,
-                hypervolume=row.hypervolume,
-                members=(*(known.members if known else ()), row.member),
-            )
-    return tuple(found.values())
+    return tuple(
+        FrontView(
+            trial=front[0].trial,
+            at=front[0].at,
+            hypervolume=front[0].hypervolume,
+            members=tuple(row.member for row in front),
+        )
+        for _, rows in groupby(connection.execute(query), key=lambda row: row.id)
+        if (front := list(rows))
+    )
 
 
-def view_of(study: str, storage: str | None) -> StudyView:
-    """A study by its file, or by name where `storage` gives the database.
+def view_of(study: str, storage: str | None, *, whole: bool = True) -> StudyView:
+    """A study by its file, or by name where `storage` gives the database; see `read_view`.
 
     Raises:
         InputError: no such file, database or study.
@@ -231,6 +238,6 @@ def view_of(study: str, storage: str | None) -> StudyView:
         name, url, _ = read_study_address(study)
     engine = open_database(url, create=False)
     try:
-        return read_view(engine, name)
+        return read_view(engine, name, whole=whole)
     finally:
         engine.dispose()
