@@ -11,6 +11,8 @@ COMMANDS = {
     "confirm": "train its members anew and say which of them hold",
     "verify": "check an exported model file against its certificate",
     "report": "write its report as one HTML file",
+    "studies": "list what a database holds",
+    "compare": "set the fronts of two studies side by side",
 }
 
 

@@ -10,9 +10,13 @@ from rich.table import Table
 from objectives.measurement import Measurement
 from objectives.units import format_quantity
 from search.members import score_of
+from search.store.summary import StudySummary
 from search.store.view import StudyView, TrialView
 from search.verdicts import Verdict, verdict_rows
 from spaces.candidate import Candidate
+
+WIDE = 80
+"""Columns from which a table of studies has room for their objectives."""
 
 
 def console(*, error: bool = False) -> Console:
@@ -22,15 +26,55 @@ def console(*, error: bool = False) -> Console:
 
 def front_table(view: StudyView, members: Sequence[TrialView]) -> Table:
     """One row a member: number, objectives with intervals, choices."""
+    return _members_table([(view, member) for member in members], named=False)
+
+
+def joint_front_table(members: Sequence[tuple[StudyView, TrialView]]) -> Table:
+    """The same for members of several studies of equal objectives, each with its study's name."""
+    return _members_table(members, named=True)
+
+
+def _members_table(members: Sequence[tuple[StudyView, TrialView]], *, named: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
+    if named:
+        table.add_column("study", overflow="fold")
     table.add_column("trial", justify="right")
-    for objective in view.objectives:
+    objectives = members[0][0].objectives
+    for objective in objectives:
         table.add_column(objective.name, justify="right", no_wrap=True)
     table.add_column("network", overflow="fold")
-    for trial in members:
-        cells = [show(trial.measurements[o.name]) for o in view.objectives]
-        table.add_row(str(trial.number), *cells, describe(trial.candidate, view.chosen))
+    for view, trial in members:
+        cells = [show(trial.measurements[o.name]) for o in objectives]
+        name = [view.name] if named else []
+        network = describe(trial.candidate, view.chosen)
+        table.add_row(*name, str(trial.number), *cells, network)
     return table
+
+
+def studies_table(found: Sequence[StudySummary], now: float, width: int) -> Table:
+    """One row a study, in `width` columns. `now`: Unix seconds."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("study", overflow="fold", min_width=5)
+    for column in ("candidates", "done", "front", "hypervolume"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("last run", overflow="ellipsis", no_wrap=width < WIDE)
+    if width >= WIDE:
+        table.add_column("objectives", min_width=10)
+    for study in found:
+        numbers = (study.candidates, study.done, study.members)
+        volume = "" if study.hypervolume is None else f"{study.hypervolume:.3f}"
+        when = f"{study.state}, {_ago(now - study.at)}"
+        told = [", ".join(study.objectives)] if width >= WIDE else []
+        table.add_row(study.name, *map(str, numbers), volume, when, *told)
+    return table
+
+
+def _ago(seconds: float) -> str:
+    """How long since, in the largest unit of which there are two; `now` below two seconds."""
+    for name, size in (("days", 86400), ("hours", 3600), ("min", 60), ("s", 1)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name} ago"
+    return "now"
 
 
 def verdict_table(view: StudyView, found: Sequence[Verdict]) -> Table:

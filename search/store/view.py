@@ -73,6 +73,8 @@ class StudyView:
     )
     """Trial -> seed -> objective -> what a training anew was worth; scores of the test split."""
 
+    task: str = ""
+    """Hash of the task and its data: equal ones ask for the same."""
     prices: Mapping[str, Mapping[str, Measurement]] = field(default_factory=dict)
     """Recipe (see `recipe`) -> costs, of every candidate of the study that was priced."""
 
@@ -170,6 +172,7 @@ def read_view(engine: Engine, name: str, *, whole: bool = True) -> StudyView:
         num_repeats=sum(trial.repeats is not None for trial in stored),
         fronts=fronts,
         runs=run_rows,
+        task=row.definition["task"],
         prices={recipe(each): flagged(costs, readings) for each, costs in priced},
         confirmations={
             trial: {seed: flagged(found, readings) for seed, found in rounds.items()}
