@@ -130,7 +130,7 @@ class OptunaStudy:
     def ask(self) -> tuple[int, dict[str, Scalar]]:
         """(trial number, value of every open choice) of a new proposal."""
         trial = self.study.ask(self.distributions)
-        asked = self.study.get_trials(deepcopy=False)[trial.number]
+        asked = self.study._storage.get_trial(trial._trial_id)
         number = self._store(
             optuna.trial.create_trial(
                 state=TrialState.RUNNING,

@@ -312,26 +312,23 @@ class Store:
 
         It is the first that was priced, whichever run it is of.
         """
-        trials, candidates, evaluations = schema.trials, schema.candidates, schema.evaluations
-        query = (
-            select(trials.c.number)
-            .join(candidates, candidates.c.key == trials.c.candidate)
-            .join(
-                evaluations,
-                (evaluations.c.study == trials.c.study) & (evaluations.c.trial == trials.c.number),
-            )
-            .where(
-                trials.c.study == self.study,
-                trials.c.repeats.is_(None),
-                candidates.c.train_key == train_key,
-                candidates.c.deploy_key == deploy_key,
-                evaluations.c.status == "priced",
-            )
-            .order_by(evaluations.c.id)
-            .limit(1)
+        candidates, evaluations = schema.candidates, schema.evaluations
+        same = select(candidates.c.key).where(
+            candidates.c.train_key == train_key, candidates.c.deploy_key == deploy_key
         )
         with self.engine.connect() as connection:
-            return int(connection.execute(query).scalar_one())
+            numbers = self._trials_of(connection, connection.execute(same).scalars().all())
+            priced = (
+                select(evaluations.c.trial)
+                .where(
+                    evaluations.c.study == self.study,
+                    evaluations.c.trial.in_(numbers),
+                    evaluations.c.rung == 0,
+                    evaluations.c.status == "priced",
+                )
+                .order_by(evaluations.c.id)
+            )
+            return int(connection.execute(priced).scalars().all()[0])
 
     @partial(patient, written=lambda *_, **__: [None])
     def add_confirmation(self, trial: int, seed: int, found: Mapping[str, Measurement]) -> None:
@@ -615,11 +612,18 @@ class Store:
 
     def _first(self, connection: Connection, key: str) -> int | None:
         """The trial that has a candidate already, of whichever run."""
+        return min(self._trials_of(connection, [key]), default=None)
+
+    def _trials_of(self, connection: Connection, keys: Sequence[str]) -> list[int]:
+        """Trials of the study with one of these candidates, without repeats.
+
+        Not asked for by the study: SQLite would look through all its trials.
+        """
         trials = schema.trials
-        query = select(trials.c.number).where(
-            trials.c.study == self.study, trials.c.candidate == key, trials.c.repeats.is_(None)
+        query = select(trials.c.study, trials.c.number).where(
+            trials.c.candidate.in_(keys), trials.c.repeats.is_(None)
         )
-        return connection.execute(query.order_by(trials.c.number).limit(1)).scalar()
+        return [row.number for row in connection.execute(query) if row.study == self.study]
 
     def _repeats(self, connection: Connection, number: int) -> int | None:
         """What a trial that is stored repeats."""
