@@ -20,7 +20,14 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    GPSampler,
+    NSGAIIISampler,
+    NSGAIISampler,
+    RandomSampler,
+    TPESampler,
+)
 from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 
@@ -63,14 +70,18 @@ METHODS: dict[str, Callable[[Problem, int], BaseSampler]] = {
     "nsga2": lambda p, s: NSGAIISampler(seed=s, population_size=20),
     "nsga3": lambda p, s: NSGAIIISampler(seed=s, population_size=20),
     "random": lambda p, s: RandomSampler(seed=s),
+    "gp": lambda p, s: GPSampler(seed=s),
 }
+SLOW = ("gp", "botorch_qlognehvi", "ax_default", "neps_bo")
+"""Minutes a seed: only where they are named."""
+DEFAULT = [method for method in (*METHODS, "mobananas", *FULL) if method not in SLOW]
 
 
 def main() -> None:
     """Run what is missing, keep, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--problems", nargs="*", default=list(PROBLEMS))
-    parser.add_argument("--methods", nargs="*", default=[*METHODS, "mobananas", *FULL])
+    parser.add_argument("--methods", nargs="*", default=DEFAULT)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--trainings", type=int, default=MARKS[-1])
     parser.add_argument("--to", type=Path)
