@@ -71,7 +71,7 @@ def _analyze(options: argparse.Namespace) -> int:
         _print(found)
     if options.html:
         from search.analysis.page import page
-        from search.page import write_page
+        from search.desk.page import write_page
 
         write_page(page(found), options.html, place="--html")
         print(options.html, file=sys.stderr if options.json else sys.stdout)

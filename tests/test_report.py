@@ -1,21 +1,32 @@
 """The report: one file that needs no network, holds every member, and works in a browser."""
 
+import base64
 import dataclasses
+import gzip
+import http.client
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from finished import finished_small, python
 from views import CANDIDATE, objectives, study, trial
 
-from search.report import page, report_path
-from search.store.view import ObjectiveView, StudyView, view_of
+from search.desk.figures import running_s
+from search.desk.importance import importances
+from search.desk.report import page
+from search.evaluation import Status
+from search.report import report_path
+from search.store.view import ObjectiveView, StudyView, TrialView, view_of
 from search.tables import describe, show
 from tests.conftest import ROOT
 
@@ -86,6 +97,12 @@ def wanted_from_elsewhere(html: str) -> list[tuple[str, str]]:
     return found
 
 
+def packed(html: str) -> Any:
+    """What the page's script is given: figures, cards, the trial that is shown first."""
+    content = html.partition('id="packed-desk">')[2].partition("</script>")[0]
+    return json.loads(gzip.decompress(base64.b64decode(content)))
+
+
 # --- the file ---
 
 
@@ -118,22 +135,48 @@ def test_report_answers_which_network_to_take_and_says_the_limits(html: str) -> 
 
 def test_report_says_what_was_spent_and_how_costs_were_measured(html: str, finished: Path) -> None:
     text = Reader(html).text
-    assert "done" in text.partition("What was spent")[2]
+    assert "trained to the end" in text.partition("What was spent")[2]
     conditions = text.partition("How the costs were measured")[2]
     assert "onnxruntime" in conditions
     assert "threads 1" in conditions
 
 
 def test_report_draws_every_pair_of_objectives_the_three_and_the_histories(html: str) -> None:
-    for title in (
-        "accuracy against flops",
-        "accuracy against latency",
-        "flops against latency",
-        "the front in three dimensions",
-        "hypervolume over trials",
-        "scores at the rungs",
-    ):
-        assert json.dumps(title).strip('"') in html
+    figures = packed(html)["figures"]
+    titles = {name: f["layout"].get("title", {}).get("text") for name, f in figures.items()}
+    assert titles == {
+        "pair-0": "accuracy against flops",
+        "pair-1": "accuracy against latency",
+        "pair-2": "flops against latency",
+        "space": "the front in three dimensions",
+        "over-trials": "hypervolume over trials",
+        "over-time": "hypervolume over time",
+        "curves": "scores at the rungs",
+        "parallel": None,
+    }
+    slots = {a.get("id") for _, a in Reader(html).elements if a.get("class") == "figure"}
+    assert slots == {f"figure-{name}" for name in figures}
+
+
+def test_every_point_and_row_leads_to_the_card_of_its_trial(html: str, view: StudyView) -> None:
+    data = packed(html)
+    measured = {str(t.number) for t in view.trials if t.measurements}
+    assert set(data["cards"]) == measured
+    assert str(data["chosen"]) in data["cards"]
+    for name in ("pair-0", "pair-1", "pair-2", "space"):
+        points = [
+            n for trace in data["figures"][name]["data"] for n in trace.get("customdata", [])
+        ]
+        assert {str(number) for number in points} <= measured
+        assert data["figures"][name]["data"][-1]["name"] == "chosen"
+    rows = [int(a["data-trial"] or "") for _, a in Reader(html).elements if "data-trial" in a]
+    assert {member.number for member in view.members} <= set(rows)
+    for member in view.members:
+        text = Reader(data["cards"][str(member.number)]).text
+        assert f"Trial {member.number}, a member of the front" in text
+        assert f"search.export small.yaml {member.number}" in text
+        for objective in view.objectives:
+            assert show(member.measurements[objective.name]) in text
 
 
 def test_command_writes_the_same_report_where_asked(finished: Path, html: str) -> None:
@@ -230,7 +273,9 @@ def browse(file: Path, profile: Path) -> tuple[Reader, list[str]]:
             *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
             *("--disable-component-update", "--disable-sync", "--no-first-run"),
             *("--enable-logging=stderr", "--v=0", f"--user-data-dir={profile}"),
-            *("--host-resolver-rules=MAP * ~NOTFOUND", "--dump-dom", file.as_uri()),
+            *("--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=20000"),
+            *("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
+            *("--dump-dom", file.as_uri()),
         ],
         capture_output=True,
         text=True,
@@ -250,9 +295,12 @@ def test_report_is_drawn_by_a_browser_without_an_error(finished: Path, tmp_path:
     shutil.copy(finished / "reports" / "small.html", tmp_path / "report.html")
     reader, errors = browse(tmp_path / "report.html", tmp_path / "profile")
     assert errors == []
-    assert reader.with_class("js-plotly-plot") == 6
-    assert reader.with_class("plot-container") == 6
-    assert reader.with_class("main-svg") >= 6
+    assert reader.with_class("js-plotly-plot") == 8
+    assert reader.with_class("plot-container") == 8
+    assert reader.with_class("main-svg") >= 8
+    chosen = [a for tag, a in reader.elements if tag == "tr" and a.get("aria-selected") == "true"]
+    assert chosen
+    assert f"Trial {chosen[0]['data-trial']}, a member of the front" in reader.text
 
 
 @needs_chromium
@@ -271,10 +319,156 @@ def test_errors_of_a_page_would_be_found(tmp_path: Path) -> None:
     assert [error for error in errors if "nobody is not defined" in error]
 
 
+# --- what is told of the search ---
+
+
+def tried(number: int, width: int, shuffled: int) -> TrialView:
+    """A candidate whose FLOPs go with its width alone."""
+    candidate = dataclasses.replace(
+        CANDIDATE,
+        architecture={"width": [width], "other": shuffled % 3},
+        training={"lr": 0.001 * (1 + shuffled % 5)},
+    )
+    values = {"accuracy": 0.5 + width / 200, "flops": 100.0 * width**2, "latency": 0.1}
+    return trial(number, candidate=candidate, **values)
+
+
+def test_importance_names_what_decides_and_no_training_for_a_cost() -> None:
+    trials = [tried(n, 8 + 8 * (n % 7), (n * 13) % 11) for n in range(60)]
+    found = {each.objective: each for each in importances(study(trials, [0]))}
+    assert set(found) == {"accuracy", "flops"}  # all latencies are equal
+    for each in found.values():
+        assert each.shares["width[0]"] > 0.9
+        assert sum(each.shares.values()) == pytest.approx(1.0)
+        assert each.explained > 0.9
+    assert "training.lr" in found["accuracy"].shares
+    assert not any(name.startswith("training.") for name in found["flops"].shares)
+
+
+def test_importance_is_not_told_of_few_candidates() -> None:
+    assert importances(study([tried(n, 8 * n, n) for n in range(1, 15)], [1])) == []
+
+
+def spending(number: int, status: Status, compression: int, **seconds: float) -> TrialView:
+    candidate = dataclasses.replace(
+        CANDIDATE,
+        architecture={"width": [number if compression == 0 else 0]},
+        compression=() if compression == 0 else (("prune", {"ratio": compression / 10}),),
+    )
+    values = {"accuracy": 0.9, "flops": 2e3, "latency": 0.1}
+    found = trial(number, status, f"reason {number}", candidate, **values)
+    return dataclasses.replace(found, seconds=seconds)
+
+
+def test_what_was_spared_is_told_by_outcome() -> None:
+    trials = [
+        spending(0, "done", 0, train=9.0, score=1.0, wait=100.0),
+        spending(1, "done", 5, compress=2.0),  # from the weights of trial 0
+        spending(2, "stopped", 0, train=4.0),
+        spending(3, "hopeless", 0),
+        spending(4, "infeasible", 0),
+        spending(5, "failed", 0, train=3.0),
+    ]
+    text = Reader(page(dataclasses.replace(study(trials, [0]), num_repeats=2))).text
+    spent = text.partition("What was spent, and what was spared")[2]
+    for line in (
+        "trained to the end 1 10.0",
+        "compressed anew from weights that were trained 1 2.0 8 ",
+        "stopped at a rung 1 4.0 6 ",
+        "not trained: the gate foretold that it could not reach the front 1 0.0 10 ",
+        "not trained: its price is beyond a limit 1 0.0 10 ",
+        "failed 1 3.0 reason 5",
+        "repeats, answered from the store 2 20",
+    ):
+        assert line in spent, line
+
+
+def test_what_more_of_a_cost_buys_follows_the_cheapest_of_each_score() -> None:
+    values = [(0.5, 1e3, 0.1), (0.7, 1e3, 0.2), (0.6, 2e3, 0.05), (0.9, 4e3, 0.3)]
+    trials = [trial(n, accuracy=a, flops=f, latency=t) for n, (a, f, t) in enumerate(values)]
+    text = Reader(page(study(trials, range(4)))).text.partition("What more of a cost buys")[2]
+    flops = "1 1.00 kFLOPs 70.00% 3 4.00 kFLOPs +3.00 kFLOPs 90.00% +20.00 points"
+    latency = "2 50.0 us 60.00% 1 200 us +150 us 70.00% +10.00 points"
+    assert flops in text
+    assert latency in text
+
+
+def test_time_in_which_no_run_went_on_does_not_count() -> None:
+    runs = [
+        {"started_at": 100.0, "ended_at": 160.0, "heartbeat_at": 160.0},
+        {"started_at": 130.0, "ended_at": 190.0, "heartbeat_at": 190.0},
+        {"started_at": 1000.0, "ended_at": None, "heartbeat_at": 1060.0},
+    ]
+    view = dataclasses.replace(study([trial(0, accuracy=0.5)], [0]), runs=tuple(runs))
+    assert [running_s(view, at) for at in (100.0, 150.0, 500.0, 1030.0)] == [0, 50, 90, 120]
+
+
+# --- while a study runs ---
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[http.client.HTTPConnection]:
+    """`search.report --live` on a free port."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "search.report", "small.yaml", "--live", "--port", "0"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    address = process.stdout.readline()
+    assert address.startswith("http://127.0.0.1:"), process.communicate()
+    connection = http.client.HTTPConnection(address.strip().split("/")[2])
+    yield connection
+    connection.close()
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == 0
+
+
+def asked(connection: http.client.HTTPConnection, path: str, **headers: str) -> tuple[int, str]:
+    connection.request("GET", path, headers=headers)
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def test_live_report_changes_its_state_when_the_study_does(finished: Path, tmp_path: Path) -> None:
+    for name in ("small.yaml", "small.db"):
+        shutil.copy(finished / name, tmp_path)
+    with served(tmp_path) as connection:
+        status, state = asked(connection, "/state")
+        assert status == 200
+        status, html = asked(connection, "/")
+        assert status == 200
+        assert f'data-state="{state}"' in html
+        assert asked(connection, "/state") == (200, state)
+        done = python(tmp_path, "-m", "search.run", "small.yaml", "--quiet", "search.trials=5")
+        assert done.returncode == 0, done.stderr
+        assert asked(connection, "/state")[1] != state
+        assert "5 candidates" in Reader(asked(connection, "/")[1]).text
+
+
+def test_live_report_answers_this_machine_alone(finished: Path, tmp_path: Path) -> None:
+    for name in ("small.yaml", "small.db"):
+        shutil.copy(finished / name, tmp_path)
+    with served(tmp_path) as connection:
+        assert asked(connection, "/", Host="evil.example:80")[0] == 403
+        assert asked(connection, "/other")[0] == 404
+
+
+def test_live_report_of_no_study_is_refused_in_one_line(finished: Path) -> None:
+    asks = ("nobody", "--storage", "sqlite:///small.db", "--live")
+    done = python(finished, "-m", "search.report", *asks)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == ("paretune: the database holds no study 'nobody'; known: small\n")
+
+
 def test_two_may_write_one_page_at_once(tmp_path: Path) -> None:
     program = (
         "from pathlib import Path\n"
-        "from search.page import write_page\n"
+        "from search.desk.page import write_page\n"
         "for n in range(300): write_page('x' * 100_000, Path('page.html'), place='report')\n"
         "print('done')\n"
     )

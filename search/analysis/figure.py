@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from objectives.layer_timing import LayerUse
 from search.analysis.findings import Findings
 from search.analysis.sheets import percent
-from search.figures import MEMBER, OTHER
+from search.desk.figures import MEMBER, OTHER
 
 DASHES = ("solid", "dash", "dashdot", "longdash")
 """Of the caches' roofs, from the smallest; the memory's is dotted."""

@@ -5,7 +5,7 @@ import html
 from search.analysis.figure import roofline_figure
 from search.analysis.findings import Findings
 from search.analysis.sheets import Sheet, sheets, summary
-from search.page import drawn, framed
+from search.desk.page import framed, slot
 
 
 def page(found: Findings) -> str:
@@ -17,10 +17,10 @@ def page(found: Findings) -> str:
     body = (
         f"<h1 style=overflow-wrap:anywhere>{title}</h1>"
         f"<div class=wide><table>{lines}</table></div>"
-        f"<h2>The roofline</h2><div class=figures>{drawn(roofline_figure(found))}</div>"
+        f"<h2>The roofline</h2><div class=figures>{slot('roofline', 'the roofline')}</div>"
         + "".join(_table(sheet) for sheet in sheets(found))
     )
-    return framed(found.subject.title, body)
+    return framed(found.subject.title, body, {"roofline": roofline_figure(found)})
 
 
 def _table(sheet: Sheet) -> str:

@@ -144,12 +144,8 @@ def read_view(engine: Engine, name: str, *, whole: bool = True) -> StudyView:
         InputError: there is no such study.
     """
     with engine.connect() as connection:
-        studies = connection.execute(select(schema.studies.c.name)).scalars().all()
-        row = connection.execute(
-            select(schema.studies).where(schema.studies.c.name == name)
-        ).one_or_none()
-        if row is None:
-            raise InputError(f"the database holds no study {name!r}; {nearest(name, studies)}")
+        _check_there(connection, name)
+        row = connection.execute(select(schema.studies).where(schema.studies.c.name == name)).one()
         runs = connection.execute(
             select(schema.runs).where(schema.runs.c.study == name).order_by(schema.runs.c.id)
         ).mappings()
@@ -179,6 +175,34 @@ def read_view(engine: Engine, name: str, *, whole: bool = True) -> StudyView:
             for trial, rounds in confirmations.items()
         },
     )
+
+
+def state_of(engine: Engine, name: str) -> str:
+    """What changes whenever a reader of the study would see something else.
+
+    Raises:
+        InputError: there is no such study.
+    """
+    evaluations, runs, trials = schema.evaluations, schema.runs, schema.trials
+    with engine.connect() as connection:
+        _check_there(connection, name)
+        newest = connection.execute(
+            select(func.max(evaluations.c.id)).where(evaluations.c.study == name)
+        ).scalar()
+        number = connection.execute(
+            select(func.max(trials.c.number)).where(trials.c.study == name)
+        ).scalar()
+        ended = connection.execute(
+            select(func.count(runs.c.id), func.count(runs.c.ended_at)).where(runs.c.study == name)
+        ).one()
+    return "-".join(map(str, (newest or 0, number or 0, *ended)))
+
+
+def _check_there(connection: Connection, name: str) -> None:
+    """Raises InputError if there is no such study."""
+    studies = connection.execute(select(schema.studies.c.name)).scalars().all()
+    if name not in studies:
+        raise InputError(f"the database holds no study {name!r}; {nearest(name, studies)}")
 
 
 def _trial(stored: Any, readings: list[float]) -> TrialView:

@@ -1,0 +1,125 @@
+"""The report as a page, from top to bottom: the answer first, then why, then how it was found."""
+
+import html
+from collections.abc import Mapping
+
+from search.desk.answer import answer, question, standing
+from search.desk.cards import cards
+from search.desk.figures import (
+    DOMINATED,
+    INFEASIBLE,
+    curves_figure,
+    front_figures,
+    hypervolume_figures,
+    importance_figure,
+    parallel_figure,
+)
+from search.desk.importance import importances
+from search.desk.page import framed, slot
+from search.desk.spent import spent
+from search.desk.tables import compressed, conditions, confirmed, front, steps, timings
+from search.members import knee_of
+from search.store.view import StudyView
+
+AXES = 6
+"""Choices beside the objectives in the parallel coordinates: those that decide most."""
+CHARTED = 15
+"""Choices of a chart of importance at most."""
+
+
+def page(view: StudyView, state: str = "") -> str:
+    """The report as HTML; opens offline. With a `state` it follows a study; see `framed`."""
+    if not view.trials:
+        return framed(view.name, _top(view) + answer(view), {}, state=state)
+    decides = importances(view)
+    figures = {
+        **front_figures(view),
+        **hypervolume_figures(view),
+        "curves": curves_figure(view),
+        **{
+            f"importance-{number}": importance_figure(
+                each.objective, dict(_largest(each.shares, CHARTED)), each.explained
+            )
+            for number, each in enumerate(decides)
+        },
+    }
+    if view.members:
+        shares: dict[str, float] = {}
+        for each in decides:
+            for name, share in each.shares.items():
+                shares[name] = shares.get(name, 0.0) + share * each.explained
+        choices = [name for name, _ in _largest(shares, AXES)]
+        figures["parallel"] = parallel_figure(view, choices)
+    body = "".join(
+        [
+            _top(view),
+            answer(view),
+            _front(view, figures),
+            confirmed(view),
+            steps(view),
+            _decides(figures),
+            compressed(view),
+            "<h2 id=spent>What was spent, and what was spared</h2>",
+            spent(view),
+            _grid(figures, "over-", "curves"),
+            "<h2 id=measured>How the costs were measured</h2>",
+            timings(view),
+            conditions(view),
+        ]
+    )
+    data = {
+        "cards": cards(view),
+        "chosen": knee_of(view, view.members).number if view.members else None,
+    }
+    return framed(view.name, body, figures, data, state)
+
+
+def _top(view: StudyView) -> str:
+    return (
+        f"<h1>{html.escape(view.name)}</h1>{question(view)}{standing(view)}"
+        "<p class=dim id=live role=status></p>"
+    )
+
+
+def _front(view: StudyView, figures: dict[str, object]) -> str:
+    """Figures, table and card of the front."""
+    if not view.members:
+        return _grid(figures, "pair-", "space")
+    boxes = "".join(
+        f'<label><input type=checkbox data-group="{group}"{" checked" * shown}> {group}</label> '
+        for group, shown in ((DOMINATED, True), (INFEASIBLE, False))
+    )
+    return (
+        f"<h2 id=front>The front</h2><p class=request>Show candidates that are {boxes}</p>"
+        f"{_grid(figures, 'pair-', 'space')}{front(view)}"
+        "<section id=card aria-live=polite></section>"
+        "<h3>All choices side by side</h3><p class=dim>Candidates that were trained to the end; "
+        "members of the front in blue. Draw along an axis to keep a range: other rows of the "
+        f"table fade.</p>{slot('parallel', 'parallel coordinates of objectives and choices')}"
+    )
+
+
+def _decides(figures: dict[str, object]) -> str:
+    charts = _grid(figures, "importance-")
+    if not charts:
+        return ""
+    return (
+        "<h2 id=decides>What decides</h2><p class=dim>How much of what candidates differ by goes "
+        "with which choice, told by a random forest over those that were tried (permutation, "
+        "Breiman 2001). The search looks where it hopes: a choice that it hardly varied is told "
+        f"too small.</p>{charts}"
+    )
+
+
+def _grid(figures: dict[str, object], *prefixes: str) -> str:
+    names = [name for name in figures if name.startswith(prefixes)]
+    slots = "".join(slot(name, _label(figures[name])) for name in names)
+    return f"<div class=figures>{slots}</div>" if slots else ""
+
+
+def _label(figure: object) -> str:
+    return str(figure.layout.title.text or "figure")  # type: ignore[attr-defined]  # plotly's
+
+
+def _largest(shares: Mapping[str, float], number: int) -> list[tuple[str, float]]:
+    return sorted(shares.items(), key=lambda each: -each[1])[:number]
