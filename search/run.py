@@ -4,9 +4,13 @@ import argparse
 import gc
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from search import interruption
 from search.commands import DONE, FAILED, INTERRUPTED, guarded
+
+if TYPE_CHECKING:
+    from search.progress import Form
 
 EPILOG = """examples:
   python -m search.run studies/digits.yaml
@@ -33,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--schema", action="store_true", help="print the JSON Schema of a study file"
     )
     parser.add_argument("--quiet", action="store_true", help="no live line, no tables")
+    parser.add_argument(
+        "--json-lines", action="store_true", help="progress as lines of JSON, and no tables"
+    )
     parser.add_argument(
         "--prices-from", type=int, metavar="RUN", help="answer costs from an earlier run's prices"
     )
@@ -65,15 +72,17 @@ def _run(options: argparse.Namespace) -> int:
     with explained(session.study.storage), session:
         interruption.act()
         session.plan()
-        if not options.quiet:
+        tables = not (options.quiet or options.json_lines)
+        if tables:
             session.print_plan()
         if options.dry_run:
             return DONE
-        outcome = session.search(show=not options.quiet)
+        progress: Form = "nothing" if options.quiet else "json" if options.json_lines else "line"
+        outcome = session.search(progress)
         if session.study.confirm and session.state.front and session.completes:
-            session.confirm(session.study.confirm.seeds, show=not options.quiet)
+            session.confirm(session.study.confirm.seeds, show=tables)
             session.outcome = outcome
-        session.conclude(show=not options.quiet)
+        session.conclude(show=tables)
     if outcome == "interrupted":
         print("paretune: interrupted; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED

@@ -25,7 +25,7 @@ from search.pareto import Scale
 from search.places import School, Survey
 from search.plan import Planner, make_plan
 from search.prices import Prices, check_conditions, known_prices, price_key
-from search.progress import LiveLine
+from search.progress import Form, Progress
 from search.report import report_path, write_report
 from search.spec import read_study
 from search.state import State
@@ -166,13 +166,13 @@ class Session:
         for line in plan_lines(self.summary, units, limits, chosen_options(self.study.raw)):
             screen.print(line, markup=False, overflow="fold")
 
-    def search(self, *, show: bool = True) -> Outcome:
+    def search(self, progress: Form = "line") -> Outcome:
         """Search until the budget is used; Ctrl-C ends it in good order."""
-        live = LiveLine(self.study.search.trials, enabled=show)
+        told = Progress(self.study.search.trials, progress)
 
         def changed(state: State) -> None:
             interruption.act()
-            live(state)
+            told(state)
             if state.front and time.monotonic() > self.publish_at:
                 try:
                     self.publish()
@@ -189,7 +189,7 @@ class Session:
         except KeyboardInterrupt:
             self.outcome = "interrupted"
         finally:
-            live.close()
+            told.close(loop.state, self.outcome)
         return self.outcome
 
     def confirm(self, seeds: int, *, show: bool = True) -> StudyView:

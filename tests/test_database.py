@@ -43,7 +43,7 @@ def run_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "small.yaml").write_text(SMALL)
     with contextlib.chdir(folder), Session.open("small.yaml", REPLAY) as session:
         session.plan()
-        session.search(show=False)
+        session.search("nothing")
     return folder
 
 

@@ -27,7 +27,7 @@ def run(study: Path, *overrides: str, prices_from: int | None = None) -> Session
     session = Session.open(str(study), overrides, prices_from=prices_from)
     with session:
         session.plan()
-        session.search(show=False)
+        session.search("nothing")
     return session
 
 
@@ -136,7 +136,7 @@ def test_training_that_was_cut_off_between_rungs_ends_as_if_it_was_not(small: Pa
         session.plan()
         event.listen(session.store.engine, "before_cursor_execute", before)
         with pytest.raises(CutOffError):
-            session.search(show=False)
+            session.search("nothing")
     assert len(record("parts")["evaluations"]) < len(record("whole")["evaluations"])
     run(small, at("parts"), *overrides)
     assert record("parts") == record("whole")

@@ -39,7 +39,7 @@ def searched(study: Path, *overrides: str, answers: str = "plain") -> Session:
     session = Session.open(str(study), (*replay(answers), *overrides))
     with session:
         session.plan()
-        session.search(show=False)
+        session.search("nothing")
     return session
 
 
@@ -226,7 +226,7 @@ def test_exception_and_loss_that_is_not_finite_are_failed_evaluations_with_a_sen
     )
     with session:
         session.plan()
-        assert session.search(show=False) in ("done", "exhausted")
+        assert session.search("nothing") in ("done", "exhausted")
     assert session.state.counts == {"done": 1, "failed": 3}
     reasons = sorted(r.reason for r in ledger.evaluations(DATABASE) if r.status == "failed")
     assert reasons == [
@@ -459,7 +459,7 @@ def test_cut_off_before_any_write_nothing_is_lost_or_doubled(
         session.plan()
         cut_off(session, statement, times)
         with pytest.raises(CutOffError):
-            session.search(show=False)
+            session.search("nothing")
     before = ledger.evaluations(DATABASE)
     resumed = searched(small, *overrides)
     assert ledger.evaluations(DATABASE)[: len(before)] == before
@@ -650,7 +650,7 @@ def test_only_members_of_the_front_keep_their_checkpoint_and_weights(small: Path
     )
     with session:
         session.plan()
-        session.search(show=False)
+        session.search("nothing")
     rows = ledger.select(DATABASE, "select trial, artifact, kind, epoch from paretune_checkpoints")
     kept: dict[int, list[str]] = {}
     for trial, _, kind, epoch in rows:

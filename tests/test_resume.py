@@ -225,7 +225,7 @@ def assert_nothing_left_over() -> None:
         os.utime(artifacts / name, (0, 0))
     with Session.open("small.yaml", ("executor=inline",)) as session:
         session.plan()
-        session.search(show=False)
+        session.search("nothing")
     assert ledger.files(artifacts) == known
     members = ledger.fronts(DATABASE)[-1][2]
     kinds = ledger.select(DATABASE, "select trial, kind from paretune_checkpoints order by 1, 2")

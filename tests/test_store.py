@@ -484,7 +484,7 @@ def run(study: Path, *overrides: str, prices_from: int | None = None) -> Session
     session = Session.open(str(study), (*REPLAY, *overrides), prices_from=prices_from)
     with session:
         session.plan()
-        session.search(show=False)
+        session.search("nothing")
     return session
 
 
@@ -774,7 +774,7 @@ def test_study_waits_for_a_server_that_is_away_and_loses_nothing(
             run_jobs(ask, told)
 
         session.run_jobs = disturbed
-        assert session.search(show=False) == "done"
+        assert session.search("nothing") == "done"
     assert capfd.readouterr().err.count("the database is away; waiting for it") >= 3
     engine = open_database(url, create=False)
     view = read_view(engine, "small")

@@ -24,7 +24,7 @@ SAMPLERS = ("random", "tpe", "nsga2", "ehvi")
 def searched(study: Path, *overrides: str) -> Session:
     with Session.open(str(study), overrides) as session:
         session.plan()
-        session.search(show=False)
+        session.search("nothing")
     return session
 
 
@@ -153,7 +153,7 @@ def test_fan_out_that_is_cut_off_goes_on_without_loss(small: Path) -> None:
         session.plan()
         event.listen(session.store.engine, "before_cursor_execute", before)
         with pytest.raises(CutOffError):
-            session.search(show=False)
+            session.search("nothing")
     again = searched(small, *FANNED)
     assert sum(again.state.counts.values()) == again.state.trials == 14
 

@@ -341,7 +341,7 @@ def test_best_member_teaches_whoever_begins_after_it(
     overrides = ("executor=inline", "search.trials=5", "search.reduction=1", LEARN_FROM_BEST)
     with Session.open(str(small), overrides) as session:
         session.plan()
-        session.search(show=False)
+        session.search("nothing")
         view = session.confirm(1, show=False)
     assert session.state.counts["done"] == 5
     first, *later = {job.trial: job for job in jobs if isinstance(job, Train)}.values()
@@ -360,7 +360,7 @@ def test_best_member_teaches_whoever_begins_after_it(
 def test_answers_of_the_best_member_are_those_of_its_compressed_network(small: Path) -> None:
     with Session.open(str(small), ("executor=inline", "search.trials=1")) as session:
         session.plan()
-        session.search(show=False)
+        session.search("nothing")
         [member] = session.publish().members
         study = session.study
         settings = Training(teacher="best", distil=0.5)
