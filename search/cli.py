@@ -4,6 +4,7 @@ import importlib
 import sys
 
 COMMANDS = {
+    "init": "write a first study file for data of your own",
     "run": "run a study",
     "front": "print its Pareto front and the member to take",
     "export": "write a member as a model file",
