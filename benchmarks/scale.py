@@ -298,10 +298,11 @@ def stored(settings: tuple[str, ...], folder: Path, by: Callable[[], float]) -> 
                 session.scale,
                 lambda state: None,
             )
-        with timed("ask"):
-            loop.ask()
-        with timed("ask again"):
-            loop.ask()
+        for name in ("ask", "ask again"):
+            with timed(name):
+                proposed = loop.state.trials
+                while loop.state.trials == proposed:  # what was cut off comes first
+                    loop.ask()
     file = folder / "scale.db"
     return {
         "candidates": candidates,

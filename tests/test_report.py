@@ -403,6 +403,19 @@ def test_time_in_which_no_run_went_on_does_not_count() -> None:
     assert [running_s(view, at) for at in (100.0, 150.0, 500.0, 1030.0)] == [0, 50, 90, 120]
 
 
+def test_of_very_many_candidates_the_members_and_some_others_are_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("search.desk.report.DRAWN", 50)
+    trials = [trial(n, accuracy=0.5, flops=2e3 + n, latency=0.1) for n in range(400)]
+    html = page(study(trials, [0, 399]))
+    data = packed(html)
+    assert "(drawn are 52 of 400)" in Reader(html).text
+    assert {"0", "399"} < set(data["cards"])
+    assert len(data["cards"]) == 52
+    assert "trained to the end 400" in Reader(html).text or "weights" in Reader(html).text
+
+
 # --- while a study runs ---
 
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from search.store.view import ObjectiveView, StudyView, TrialView
+from search.store.view import ObjectiveView, StudyView
 from spaces.candidate import Candidate
 
 LEAST = 20
 """Candidates below which nothing is told."""
 MOST = 500
 """Candidates that are looked at, drawn at random: enough for a rank, and a second of work."""
-TREES, SHUFFLES = 64, 5
+TREES, SHUFFLES = 64, 3
 TAUGHT = ("training.", "augmentation.")
 """Begin of the names of choices on which no cost depends."""
 
@@ -50,13 +50,10 @@ def flat(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def varied(trials: Sequence[TrialView]) -> list[str]:
-    """Names of the choices that are not the same in all."""
-    seen: dict[str, set[Any]] = {}
-    taken = [flat(trial.candidate) for trial in trials]
-    for name in dict.fromkeys(name for each in taken for name in each):
-        seen[name] = {each.get(name) for each in taken}
-    return [name for name, values in seen.items() if len(values) > 1]
+def varied(taken: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the choices that are not the same in all; each as `flat` tells it."""
+    names = dict.fromkeys(name for each in taken for name in each)
+    return [name for name in names if len({each.get(name) for each in taken}) > 1]
 
 
 def importances(view: StudyView) -> list[Importance]:
@@ -77,23 +74,28 @@ def _importance(view: StudyView, objective: ObjectiveView) -> Importance | None:
     if len(trials) < LEAST:
         return None
     from sklearn.ensemble import RandomForestRegressor
-    from sklearn.inspection import permutation_importance
 
     rng = np.random.default_rng(0)
     if len(trials) > MOST:
         trials = [trials[i] for i in sorted(rng.choice(len(trials), MOST, replace=False))]
-    names = [n for n in varied(trials) if _scored(view, objective) or not n.startswith(TAUGHT)]
+    taken = [flat(trial.candidate) for trial in trials]
+    names = [n for n in varied(taken) if _scored(view, objective) or not n.startswith(TAUGHT)]
     values = np.array([t.measurements[objective.name].value for t in trials])
     if not names or values.min() == values.max():
         return None
     if view.scale is not None and view.scale.log[objective.name]:
         values = np.log(np.maximum(values, 1e-300))
-    columns = np.array([_column(name, trials) for name in names]).T
+    columns = np.array([_column([each.get(name) for each in taken]) for name in names]).T
     forest = RandomForestRegressor(TREES, oob_score=True, random_state=0, n_jobs=1)
     forest.fit(columns, values)
-    lost = permutation_importance(
-        forest, columns, values, n_repeats=SHUFFLES, random_state=0, n_jobs=1
-    ).importances_mean.clip(0.0)
+    # all shuffled copies at once: a call of the forest costs more than its rows
+    shuffled = np.tile(columns, (len(names), SHUFFLES, 1, 1))
+    for place in range(len(names)):
+        for copy in shuffled[place]:
+            copy[:, place] = rng.permutation(copy[:, place])
+    told = forest.predict(shuffled.reshape(-1, len(names))).reshape(len(names), -1, len(values))
+    errors = ((told - values) ** 2).mean(axis=(1, 2))
+    lost = (errors - ((forest.predict(columns) - values) ** 2).mean()).clip(0.0)
     if lost.sum() == 0:
         return None
     return Importance(
@@ -108,9 +110,8 @@ def _scored(view: StudyView, objective: ObjectiveView) -> bool:
     return view.scale is None or not view.scale.log[objective.name]
 
 
-def _column(name: str, trials: Sequence[TrialView]) -> list[float]:
+def _column(values: Sequence[Any]) -> list[float]:
     """Numbers as they are, other values by their place; -1 where the choice is inactive."""
-    values = [flat(trial.candidate).get(name) for trial in trials]
     words = sorted({value for value in values if isinstance(value, str)})
     return [
         -1.0 if v is None else float(words.index(v)) if isinstance(v, str) else float(v)

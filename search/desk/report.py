@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Mapping
+from dataclasses import replace
 
 from search.desk.answer import answer, question, standing
 from search.desk.cards import cards
@@ -23,6 +24,8 @@ from search.store.view import StudyView
 
 AXES = 6
 """Choices beside the objectives in the parallel coordinates: those that decide most."""
+DRAWN = 2500
+"""Candidates beside the members that figures show and that have a card: more are a cloud."""
 CHARTED = 15
 """Choices of a chart of importance at most."""
 
@@ -31,11 +34,11 @@ def page(view: StudyView, state: str = "") -> str:
     """The report as HTML; opens offline. With a `state` it follows a study; see `framed`."""
     if not view.trials:
         return framed(view.name, _top(view) + answer(view), {}, state=state)
-    decides = importances(view)
+    decides, some = importances(view), thinned(view)
     figures = {
-        **front_figures(view),
+        **front_figures(some),
         **hypervolume_figures(view),
-        "curves": curves_figure(view),
+        "curves": curves_figure(some),
         **{
             f"importance-{number}": importance_figure(
                 each.objective, dict(_largest(each.shares, CHARTED)), each.explained
@@ -49,12 +52,12 @@ def page(view: StudyView, state: str = "") -> str:
             for name, share in each.shares.items():
                 shares[name] = shares.get(name, 0.0) + share * each.explained
         choices = [name for name, _ in _largest(shares, AXES)]
-        figures["parallel"] = parallel_figure(view, choices)
+        figures["parallel"] = parallel_figure(some, choices)
     body = "".join(
         [
             _top(view),
             answer(view),
-            _front(view, figures),
+            _front(view, figures, len(some.trials)),
             confirmed(view),
             steps(view),
             _decides(figures),
@@ -68,7 +71,7 @@ def page(view: StudyView, state: str = "") -> str:
         ]
     )
     data = {
-        "cards": cards(view),
+        "cards": cards(some),
         "chosen": knee_of(view, view.members).number if view.members else None,
     }
     return framed(view.name, body, figures, data, state)
@@ -81,16 +84,28 @@ def _top(view: StudyView) -> str:
     )
 
 
-def _front(view: StudyView, figures: dict[str, object]) -> str:
+def thinned(view: StudyView) -> StudyView:
+    """The study with at most `DRAWN` candidates beside the members, evenly over its course."""
+    members = {member.number for member in view.members}
+    others = [trial for trial in view.trials if trial.number not in members]
+    if len(others) <= DRAWN:
+        return view
+    step = len(others) / DRAWN
+    kept = members | {others[int(place * step)].number for place in range(DRAWN)}
+    return replace(view, trials=tuple(t for t in view.trials if t.number in kept))
+
+
+def _front(view: StudyView, figures: dict[str, object], drawn: int) -> str:
     """Figures, table and card of the front."""
     if not view.members:
         return _grid(figures, "pair-", "space")
+    less = f" (drawn are {drawn:,} of {len(view.trials):,})" if drawn < len(view.trials) else ""
     boxes = "".join(
         f'<label><input type=checkbox data-group="{group}"{" checked" * shown}> {group}</label> '
         for group, shown in ((DOMINATED, True), (INFEASIBLE, False))
     )
     return (
-        f"<h2 id=front>The front</h2><p class=request>Show candidates that are {boxes}</p>"
+        f"<h2 id=front>The front</h2><p class=request>Show candidates that are {boxes}{less}</p>"
         f"{_grid(figures, 'pair-', 'space')}{front(view)}"
         "<section id=card aria-live=polite></section>"
         "<h3>All choices side by side</h3><p class=dim>Candidates that were trained to the end; "
