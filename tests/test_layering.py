@@ -27,7 +27,7 @@ FENCES = {
     ),
     "sqlalchemy": ("search.store.",),
     "alembic": ("search.store.",),
-    "plotly": ("search.analysis.figure", "search.desk.figures", "search.desk.page"),
+    "plotly": ("search.api", "search.analysis.figure", "search.desk.figures", "search.desk.page"),
     "ray": ("search.executors.ray_tune.",),
     "boto3": ("search.bucket",),
     "moocore": ("search.pareto", "search.samplers.ehvi.box"),

@@ -1,7 +1,7 @@
 """Tables of a report, as HTML: the front, what held, what compression gave, timings."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from objectives.units import format_quantity
@@ -46,9 +46,10 @@ def table(
     )
 
 
-def front(view: StudyView) -> str:
-    """One row a member, with intervals and all choices."""
+def front(view: StudyView, only: Collection[int] | None = None) -> str:
+    """One row a member, with intervals and all choices; `only` those of these numbers."""
     names = [o.name for o in view.objectives]
+    members = [m for m in view.members if only is None or m.number in only]
     rows = [
         (
             str(trial.number),
@@ -56,7 +57,7 @@ def front(view: StudyView) -> str:
             describe(trial.candidate, view.chosen),
             describe_training(trial.candidate, view.chosen),
         )
-        for trial in view.members
+        for trial in members
     ]
     words = (len(names) + 1, len(names) + 2)
     return table(
@@ -66,7 +67,7 @@ def front(view: StudyView) -> str:
         "doubt. A row, or a point of a figure, shows its card below.",
         texts=words,
         codes=words,
-        trials=[trial.number for trial in view.members],
+        trials=[trial.number for trial in members],
     )
 
 

@@ -1,0 +1,91 @@
+"""The Python interface: a study that is iterated over, and its front."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+import search
+from search import Front, Study
+from search.errors import InputError
+
+
+def test_iterating_over_a_run_yields_what_is_recorded(small: Path) -> None:
+    study = Study.from_yaml(small, "search.trials=3")
+    found = list(study.run())
+    assert study.outcome == "done"
+    with create_engine("sqlite:///small.db").connect() as connection:
+        stored = connection.execute(
+            text("SELECT trial, rung, status FROM paretune_evaluations WHERE trial IS NOT NULL")
+        ).all()
+    trained = {(e.trial, e.rung) for e in found if e.rung > 0}
+    assert trained == {(row.trial, row.rung) for row in stored if row.rung > 0}
+    assert Path("reports/small.html").exists()
+
+
+def test_run_that_is_left_early_goes_on_another_time(small: Path) -> None:
+    study = Study.from_yaml(small, "search.trials=5")
+    for evaluation in study.run():
+        if evaluation.rung:
+            break
+    assert study.outcome == "interrupted"
+    first = len(study.view().trials)
+    assert first < 5
+    list(study.run())
+    assert study.outcome == "done"
+    assert len(study.view().trials) == 5
+
+
+def test_front_is_that_of_the_commands(small: Path) -> None:
+    study = Study.from_yaml(small)
+    list(study.run())
+    front = study.front()
+    assert isinstance(front, Front)
+    assert tuple(front) == study.view().members
+    assert front.knee in front
+    assert front.best in front
+    bound = max(member.measurements["flops"].value for member in front) - 1
+    under = front.under(f"flops={bound:.0f}")
+    assert 0 < len(under) < len(front)
+    assert set(front.figures()) == {"pair-0", "pair-1", "pair-2", "space"}
+    rows = under._repr_html_().count("<tr data-trial")
+    assert rows == len(under)
+
+
+def test_front_as_a_table(small: Path) -> None:
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    study = Study.from_yaml(small)
+    list(study.run())
+    table = study.front().to_pandas()
+    assert list(table["trial"]) == [member.number for member in study.front()]
+    assert {"accuracy", "accuracy_low", "latency_high", "depth", "training.lr"} <= set(table)
+
+
+def test_without_pandas_one_line_says_so(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Study.from_yaml(small, "search.trials=1")
+    list(study.run())
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(InputError, match="pip install pandas"):
+        study.front().to_pandas()
+
+
+def test_bounds_that_nobody_keeps(small: Path) -> None:
+    study = Study.from_yaml(small, "search.trials=2")
+    list(study.run())
+    nobody = study.front().under("flops=1")
+    assert list(nobody) == []
+    with pytest.raises(InputError, match="no member of the front keeps these bounds"):
+        _ = nobody.knee
+
+
+def test_mistakes_are_raised_where_they_are_made(small: Path) -> None:
+    with pytest.raises(InputError, match=r"search\.trials"):
+        Study.from_yaml(small, "search.trials=-1")
+    with pytest.raises(InputError, match="there is no database"):
+        Study.from_yaml(small).front()
+    blocked = Study.from_yaml(small, "storage=sqlite:///no/folder/x.db")
+    with pytest.raises(InputError, match="does not exist"):
+        list(blocked.run())
+    with pytest.raises(AttributeError, match="no attribute 'Stud'"):
+        _ = search.Stud
