@@ -15,6 +15,7 @@ from objectives.units import format_quantity
 from search import interruption
 from search.artifacts import ArtifactsAwayError, absolute, store_at
 from search.confirming import Confirmer
+from search.desk.answer import note
 from search.errors import InputError, RunFailedError
 from search.evaluate import evaluate
 from search.executors.executor import Evaluate, Run, Workers
@@ -217,6 +218,7 @@ class Session:
         path = report_path(self.study.name)
         write_report(view, path)
         self.optuna.attach(str(path), store_at(self.study.artifacts))
+        self.optuna.note(note(view))
         end = time.monotonic()
         self.publish_at = end + max(PUBLISH_S, (end - start) / PUBLISH_SHARE)
         return view

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,8 @@ from typing import Any
 import ledger
 import pytest
 from conftest import ROOT, SMALL
+
+from search.store.optuna_study import OptunaStudy
 
 TRIALS = 10
 OVERRIDES = (
@@ -158,6 +161,30 @@ def test_objectives_have_their_names_and_directions(seen: Seen) -> None:
     study = seen.study()
     assert study["objective_names"] == ["accuracy", "flops", "latency"]
     assert study["directions"] == ["maximize", "minimize", "minimize"]
+
+
+def test_note_of_the_study_says_what_is_asked_and_answered(seen: Seen) -> None:
+    note = seen.study()["note"]["body"]
+    assert note.startswith("Which network for digits: most accuracy, least flops, least latency")
+    assert re.search(r"\*\*Knee: trial \d+\*\*, accuracy \d", note)
+
+
+def test_note_that_a_person_wrote_stays(tmp_path: Path) -> None:
+    dashboard = pytest.importorskip("optuna_dashboard", reason="it is not installed")
+    study = OptunaStudy(
+        f"sqlite:///{tmp_path}/x.db",
+        "x",
+        choices=(),
+        objectives=[("accuracy", "maximize")],
+        known_trials=lambda: 0,
+    )
+    for text in ("first", "second, " + 3000 * "long"):
+        study.note(text)
+        assert dashboard.get_note(study.stored) == text[:2045]
+    dashboard.save_note(study.stored, "mine")
+    study.note("third")
+    assert dashboard.get_note(study.stored) == "mine"
+    study.close()
 
 
 def test_trials_have_our_states_values_and_reasons(seen: Seen) -> None:

@@ -273,7 +273,7 @@ def browse(file: Path, profile: Path) -> tuple[Reader, list[str]]:
             *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
             *("--disable-component-update", "--disable-sync", "--no-first-run"),
             *("--enable-logging=stderr", "--v=0", f"--user-data-dir={profile}"),
-            *("--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=20000"),
+            *("--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=300000"),
             *("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
             *("--dump-dom", file.as_uri()),
         ],

@@ -12,15 +12,31 @@ from search.verdicts import verdicts
 WISHES = {"minimize": "least", "maximize": "most"}
 
 
-def question(view: StudyView) -> str:
-    """One sentence: the task, what is wanted, and what must be kept."""
+def asked(view: StudyView) -> str:
+    """The question in a sentence: the task, what is wanted, and what must be kept."""
     task = view.runs[-1]["spec"].get("task") if view.runs else None
     name = next(iter(task), "") if isinstance(task, dict) else task
-    wishes = [f"{WISHES[o.direction]} {o.name}" for o in view.objectives]
+    wishes = ", ".join(f"{WISHES[o.direction]} {o.name}" for o in view.objectives)
     limits = [_limit(o) for o in view.objectives if o.limit is not None]
-    told = f"Which network for <b>{html.escape(str(name))}</b>" if name else "Which network"
     kept = f", with {' and '.join(limits)}" if limits else ""
-    return f"<p class=question>{told}: {html.escape(', '.join(wishes))}{kept}?</p>"
+    return f"Which network{f' for {name}' if name else ''}: {wishes}{kept}?"
+
+
+def note(view: StudyView) -> str:
+    """Question, state and answer as Markdown, for Optuna Dashboard; the names are the user's."""
+    done = sum(trial.status == "done" for trial in view.trials)
+    lines = [
+        asked(view),
+        f"{len(view.trials)} candidates, {done} trained to the end; {view.num_repeats} repeats.",
+    ]
+    if not view.members:
+        return "\n\n".join([*lines, f"No front: {no_front_reason(view)}"])
+    for label, choose in (("Knee", knee_of), ("Best score", best)):
+        member = choose(view, view.members)
+        values = (f"{o.name} {show(member.measurements[o.name])}" for o in view.objectives)
+        lines.append(f"**{label}: trial {member.number}**, {', '.join(values)}")
+    lines.append(f"{len(view.members)} members; the report is among the study's artifacts.")
+    return "\n\n".join(lines)
 
 
 def standing(view: StudyView) -> str:
@@ -43,8 +59,9 @@ def answer(view: StudyView) -> str:
         lines.append(_line("Best score", view, top, ""))
     else:
         lines.append(f"<p><b>Best score: trial {top.number}</b>, the same.</p>")
-    limits = [_limit(o) for o in view.objectives if o.limit is not None]
-    told = f"<p class=dim>All members keep the limits ({', '.join(limits)}).</p>" if limits else ""
+    limits = ", ".join(_limit(o) for o in view.objectives if o.limit is not None)
+    kept = f"All members keep the limits ({html.escape(limits)})."
+    told = f"<p class=dim>{kept}</p>" if limits else ""
     return f"<div class=answer>{''.join(lines)}{told}{_trust(view, knee)}</div>"
 
 
@@ -80,4 +97,4 @@ def _limit(objective: ObjectiveView) -> str:
     assert objective.limit is not None
     sign = "at most" if objective.direction == "minimize" else "at least"
     limit = format_quantity(objective.limit, objective.unit)
-    return html.escape(f"{objective.name} {sign} {limit}")
+    return f"{objective.name} {sign} {limit}"

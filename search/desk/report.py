@@ -4,7 +4,7 @@ import html
 from collections.abc import Mapping
 from dataclasses import replace
 
-from search.desk.answer import answer, question, standing
+from search.desk.answer import answer, asked, standing
 from search.desk.cards import cards
 from search.desk.figures import (
     DOMINATED,
@@ -79,8 +79,8 @@ def page(view: StudyView, state: str = "") -> str:
 
 def _top(view: StudyView) -> str:
     return (
-        f"<h1>{html.escape(view.name)}</h1>{question(view)}{standing(view)}"
-        "<p class=dim id=live role=status></p>"
+        f"<h1>{html.escape(view.name)}</h1><p class=question>{html.escape(asked(view))}</p>"
+        f"{standing(view)}<p class=dim id=live role=status></p>"
     )
 
 

@@ -36,6 +36,11 @@ _DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.M
 ATTACHED = "report"
 """Attribute of the study: the id of its report among the artifacts."""
 
+NOTE, NOTE_VERSION, NOTE_LENGTH = "dashboard:note_str:", "dashboard:note_ver", 2045
+"""Attributes of the study in which the dashboard keeps its note."""
+NOTED = "note"
+"""Attribute of the study: the note as we wrote it last."""
+
 PARAMETERS = sa.table(
     "trial_params",
     *map(sa.column, ("trial_id", "param_name", "param_value", "distribution_json")),
@@ -204,6 +209,22 @@ class OptunaStudy:
             artifact_store=store, file_path=path, study_or_trial=self.stored, storage=self.storage
         )
         self.stored.set_user_attr(ATTACHED, artifact_id)
+
+    def note(self, text: str) -> None:
+        """Write the study's note of the dashboard, unless a person has written another.
+
+        Attributes and their length are those of optuna-dashboard 0.21 (`_note.py`).
+        """
+        study = self.stored._study_id
+        attributes = self.storage.get_study_system_attrs(study)
+        body = "".join(attributes[k] for k in sorted(attributes) if k.startswith(NOTE))
+        if body not in ("", self.stored.user_attrs.get(NOTED)):
+            return
+        text = text[:NOTE_LENGTH]
+        self.stored.set_user_attr(NOTED, text)
+        self.storage.set_study_system_attr(study, f"{NOTE}0", text)
+        version = attributes.get(NOTE_VERSION, 0) + 1
+        self.storage.set_study_system_attr(study, NOTE_VERSION, version)
 
     @patient
     def _id_of(self, number: int) -> int:
