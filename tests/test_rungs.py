@@ -99,3 +99,15 @@ def test_those_who_pass_are_no_worse_than_those_who_do_not(table: Array, reducti
     passed = [rank for go_on, rank in found if go_on]
     stopped = [rank for go_on, rank in found if not go_on]
     assert max(passed) < min(stopped, default=math.inf)
+
+
+def test_many_that_come_at_once_have_the_ranks_of_those_that_came_singly() -> None:
+    table = np.random.default_rng(0).integers(0, 9, (400, 3)).astype(np.float64)
+    rung = rung_of(table[:300])
+    assert len(rung) == 300
+    assert rung.ranks.tolist() == ranks(table[:300]).tolist()
+    for number in range(300, 400):
+        before = rung.rank(table[number])
+        rung.add(table[number])
+        assert before == rung.ranks[-1]
+    assert rung.ranks.tolist() == ranks(table).tolist()
