@@ -4,6 +4,7 @@ The same study file, database and report as those of the commands.
 """
 
 import html
+import multiprocessing
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,8 @@ from search.executors.executor import Ask, Tell
 from search.members import best, find_member, knee_of, parse_bounds, within
 from search.session import Outcome, Session
 from search.spec import read_study
+from search.store.records import Front as FrontRecord
+from search.store.records import Keys
 from search.store.view import StudyView, TrialView, view_of
 
 if TYPE_CHECKING:
@@ -46,12 +49,16 @@ class Study:
         """Search; yields every evaluation as it is recorded, and ends when the budget is used.
 
         A loop that is left early (`break`) interrupts the search in good order: `run` goes on
-        from there another time. The search is done by a thread, workers are the executor's.
+        from there another time; an iterator that has a name is left with its `close()`. The search
+        is done by a thread. With `executor: process` a script must run this under
+        `if __name__ == "__main__":`, since workers import it.
 
         Raises:
             InputError: anything that the user must change.
             RunFailedError: the run cannot go on, for no fault of a candidate.
         """
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise RuntimeError('run the study under `if __name__ == "__main__":`')
         told: queue.SimpleQueue[Evaluation | BaseException | None] = queue.SimpleQueue()
         left = threading.Event()
 
@@ -93,17 +100,26 @@ class Study:
 
 def _search(file: str, overrides: tuple[str, ...], told: Any, left: threading.Event) -> Outcome:
     with Session.open(file, overrides) as session:
-        run_jobs = session.run_jobs
+        session.plan()
+        run_jobs, record = session.run_jobs, session.store.record
 
-        def watched(ask: Ask, tell: Tell) -> None:
-            def told_too(job: Job, evaluation: Evaluation) -> None:
-                tell(job, evaluation)
+        def go_on(ask: Ask, tell: Tell) -> None:
+            def ask_on() -> Job | None:
+                # a script that has ended waits for its threads
+                over = left.is_set() or not threading.main_thread().is_alive()
+                return None if over else ask()
+
+            run_jobs(ask_on, tell)
+
+        def record_and_tell(
+            evaluation: Evaluation, keys: Keys, front: FrontRecord | None = None
+        ) -> None:
+            record(evaluation, keys, front)
+            if evaluation.trial is not None:
                 told(evaluation)
 
-            run_jobs(lambda: None if left.is_set() else ask(), told_too)
-
-        session.plan()
-        session.run_jobs = watched
+        session.run_jobs = go_on
+        session.store.record = record_and_tell  # type: ignore[method-assign]
         outcome = session.search("nothing")
         session.run_jobs = run_jobs
         if left.is_set() and outcome == "done":
@@ -189,4 +205,4 @@ def _row(view: StudyView, member: TrialView) -> dict[str, Any]:
             f"{objective.name}_low": measured.low,
             f"{objective.name}_high": measured.high,
         }
-    return {"trial": member.number, **values, **flat(member.candidate)}
+    return {**flat(member.candidate), "trial": member.number, **values}

@@ -233,7 +233,8 @@ class Loop:
         weights = (trial.keys.train_key, trial.deploy_key)
         twin = self.twins.setdefault(weights, trial.number)
         if twin == trial.number and self.others.living:  # one may have priced it just before
-            twin = self._origin(self.store.first_trained(*weights))
+            first = self.store.first_trained(*weights)
+            twin = trial.number if first is None else self._origin(first)
             if twin not in self.trials:
                 self._take_up()
         if twin == trial.number:

@@ -72,7 +72,8 @@ class Progress:
 
     def left_s(self, state: State, now: float) -> float | None:
         """Seconds until the budget is used."""
-        return left_s(self.finished_at, self.total + state.known - state.finished, now)
+        remaining = max(0, self.total + state.known - state.finished)
+        return left_s(self.finished_at, remaining, now)
 
     def parts(self, state: State, now: float) -> list[str]:
         """What is told, the most important first."""

@@ -190,7 +190,7 @@ class Session:
         except KeyboardInterrupt:
             self.outcome = "interrupted"
         finally:
-            told.close(loop.state, self.outcome)
+            told.close(loop.state, "failed" if self.outcome == "planned" else self.outcome)
         return self.outcome
 
     def confirm(self, seeds: int, *, show: bool = True) -> StudyView:

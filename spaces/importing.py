@@ -16,7 +16,8 @@ def own_modules() -> list[Path]:
 
     With them those of the same folders that are loaded: what a named one imports from beside it.
     """
-    loaded = {name: _place(module) for name, module in sys.modules.items() if "." not in name}
+    modules = list(sys.modules.items())  # another thread may be importing
+    loaded = {name: _place(module) for name, module in modules if "." not in name}
     own = {name: place for name, place in loaded.items() if place and not _installed(place)}
     folders = {own[name].parent for name in _OWN if name in own}
     return sorted({place for place in own.values() if place.parent in folders})

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from finished import python
 from sqlalchemy import create_engine, text
 
 import search
@@ -17,11 +18,48 @@ def test_iterating_over_a_run_yields_what_is_recorded(small: Path) -> None:
     assert study.outcome == "done"
     with create_engine("sqlite:///small.db").connect() as connection:
         stored = connection.execute(
-            text("SELECT trial, rung, status FROM paretune_evaluations WHERE trial IS NOT NULL")
+            text(
+                "SELECT trial, rung, status FROM paretune_evaluations "
+                "WHERE trial IS NOT NULL ORDER BY id"
+            )
         ).all()
-    trained = {(e.trial, e.rung) for e in found if e.rung > 0}
-    assert trained == {(row.trial, row.rung) for row in stored if row.rung > 0}
+    assert [(e.trial, e.rung, e.status) for e in found] == [tuple(row) for row in stored]
     assert Path("reports/small.html").exists()
+
+
+SCRIPT = """
+from search import Study
+
+if {guard}:
+    study = Study.from_yaml("small.yaml", "executor=process", "search.trials=2")
+    found = study.run()
+    print(next(found).status, flush=True)
+    {rest}
+"""
+
+
+@pytest.mark.parametrize(
+    ("rest", "finished"), [("print(len(list(found)), study.outcome)", 2), ("", 0)]
+)
+def test_script_runs_with_workers_and_ends_when_it_is_over(
+    rest: str, finished: int, small: Path
+) -> None:
+    script = SCRIPT.format(guard='__name__ == "__main__"', rest=rest or "pass")
+    (small.parent / "script.py").write_text(script)
+    done = python(small.parent, "script.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    first, *more = done.stdout.splitlines()
+    assert first == "priced"
+    assert more == ([] if not rest else [more[0]])
+    view = Study.from_yaml(small).view()
+    assert sum(trial.status in ("done", "stopped") for trial in view.trials) >= finished
+    assert all(trial.status != "failed" for trial in view.trials)
+
+
+def test_script_that_workers_would_run_again_says_so(small: Path) -> None:
+    script = SCRIPT.format(guard="True", rest="print(len(list(found)))")
+    (small.parent / "script.py").write_text(script)
+    assert 'under `if __name__ == "__main__"' in python(small.parent, "script.py").stderr
 
 
 def test_run_that_is_left_early_goes_on_another_time(small: Path) -> None:

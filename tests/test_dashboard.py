@@ -19,7 +19,7 @@ import ledger
 import pytest
 from conftest import ROOT, SMALL
 
-from search.store.optuna_study import OptunaStudy
+from search.store.optuna_study import OURS, OptunaStudy
 
 TRIALS = 10
 OVERRIDES = (
@@ -178,11 +178,14 @@ def test_note_that_a_person_wrote_stays(tmp_path: Path) -> None:
         objectives=[("accuracy", "maximize")],
         known_trials=lambda: 0,
     )
-    for text in ("first", "second, " + 3000 * "long"):
+    for text in ("first", "second, " + 3000 * "long", "third"):
         study.note(text)
-        assert dashboard.get_note(study.stored) == text[:2045]
+        note = dashboard.get_note(study.stored)
+        assert note.startswith(text[:1900])
+        assert len(note) <= 2045
+        assert note.endswith(OURS)
     dashboard.save_note(study.stored, "mine")
-    study.note("third")
+    study.note("fourth")
     assert dashboard.get_note(study.stored) == "mine"
     study.close()
 

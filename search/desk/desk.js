@@ -114,8 +114,8 @@ async function follow() {
   const before = document.documentElement.dataset.state;
   if (!before) return;
   try {
-    const now = await (await fetch("state", { cache: "no-store" })).text();
-    if (now !== before) location.reload();
+    const answer = await fetch("state", { cache: "no-store" });
+    if (answer.ok && (await answer.text()) !== before) location.reload();
   } catch {
     document.getElementById("live").textContent = "the server of this page has ended";
     return;

@@ -15,8 +15,8 @@ from search.tables import describe
 MEMBER, OTHER, BROKEN = "#2a6fdb", "#9aa4b2", "#d9822b"
 """Blue, grey and orange: told apart in print and by people who see few colours."""
 FRONT, DOMINATED, INFEASIBLE = "front", "dominated or stopped", "beyond a limit"
-TICKS = 12
-"""Of an axis of a choice, at most."""
+TICKS, NOTCHES = 12, 50
+"""Named ticks of an axis of a choice, at most; steps between two of a logarithmic one."""
 SILENT = {"hoverinfo": "skip", "showlegend": False}
 CHOSEN = "chosen"
 """Name of the trace that shows the trial which is looked at; see `desk.js`."""
@@ -189,12 +189,16 @@ def parallel_figure(view: StudyView, choices: Sequence[str]) -> go.Figure:
 def _logarithmic(objective: ObjectiveView, values: Sequence[float]) -> dict[str, Any]:
     """An axis of logarithms with ticks at quantities."""
     logs = np.log10(np.maximum(values, 1e-300))
-    ticks = np.linspace(logs.min(), logs.max(), 5)
+    # a range that is drawn snaps to ticks: there are many, of which few are named
+    ticks = np.linspace(logs.min(), logs.max(), 4 * NOTCHES + 1)
     return {
         "label": objective.name,
         "values": logs.tolist(),
         "tickvals": ticks.tolist(),
-        "ticktext": [format_quantity(float(10**tick), objective.unit) for tick in ticks],
+        "ticktext": [
+            "" if place % NOTCHES else format_quantity(float(10**tick), objective.unit)
+            for place, tick in enumerate(ticks)
+        ],
     }
 
 
@@ -202,13 +206,13 @@ def _categories(name: str, values: Sequence[object]) -> dict[str, Any]:
     """An axis of a choice: numbers by their place among all that occur, `-` where inactive."""
     kinds = sorted({v for v in values if v is not None}, key=lambda v: (isinstance(v, str), v))
     order: list[object] = [*([None] if None in values else []), *kinds]
-    places = {round(i * (len(order) - 1) / (TICKS - 1)) for i in range(TICKS)}
-    shown = [order[place] for place in sorted(places)]
+    named = {round(i * (len(order) - 1) / (TICKS - 1)) for i in range(TICKS)}
+    words = ["-" if value is None else _short(value) for value in order]
     return {
         "label": name,
         "values": [order.index(value) for value in values],
-        "tickvals": [order.index(value) for value in shown],
-        "ticktext": ["-" if value is None else _short(value) for value in shown],
+        "tickvals": list(range(len(order))),
+        "ticktext": [word if place in named else "" for place, word in enumerate(words)],
     }
 
 

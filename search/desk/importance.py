@@ -1,5 +1,6 @@
 """Which choices decide an objective, told from the candidates that were tried."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ LEAST = 20
 """Candidates below which nothing is told."""
 MOST = 500
 """Candidates that are looked at, drawn at random: enough for a rank, and a second of work."""
-TREES, SHUFFLES = 64, 3
+TREES, SHUFFLES, AT_ONCE = 64, 3, 16
 TAUGHT = ("training.", "augmentation.")
 """Begin of the names of choices on which no cost depends."""
 
@@ -31,7 +32,7 @@ class Importance:
 
 def flat(candidate: Candidate) -> dict[str, Any]:
     """Dotted name -> value of every choice that is active; lists by stage."""
-    found: dict[str, Any] = {"family": candidate.family}
+    found: dict[str, Any] = {}
     sections: list[tuple[str, Mapping[str, Any]]] = [
         ("", candidate.architecture),
         ("training.", candidate.training),
@@ -44,6 +45,7 @@ def flat(candidate: Candidate) -> dict[str, Any]:
                 found |= {f"{prefix}{name}[{i}]": v for i, v in enumerate(value)}
             else:
                 found[f"{prefix}{name}"] = value
+    found.setdefault("family", candidate.family)
     return {
         name: str(value) if isinstance(value, dict | list) or value is None else value
         for name, value in found.items()
@@ -88,14 +90,17 @@ def _importance(view: StudyView, objective: ObjectiveView) -> Importance | None:
     columns = np.array([_column([each.get(name) for each in taken]) for name in names]).T
     forest = RandomForestRegressor(TREES, oob_score=True, random_state=0, n_jobs=1)
     forest.fit(columns, values)
-    # all shuffled copies at once: a call of the forest costs more than its rows
-    shuffled = np.tile(columns, (len(names), SHUFFLES, 1, 1))
-    for place in range(len(names)):
-        for copy in shuffled[place]:
-            copy[:, place] = rng.permutation(copy[:, place])
-    told = forest.predict(shuffled.reshape(-1, len(names))).reshape(len(names), -1, len(values))
-    errors = ((told - values) ** 2).mean(axis=(1, 2))
-    lost = (errors - ((forest.predict(columns) - values) ** 2).mean()).clip(0.0)
+    errors = []
+    # copies of several choices at once: a call of the forest costs more than its rows
+    for some in np.array_split(np.arange(len(names)), math.ceil(len(names) / AT_ONCE)):
+        shuffled = np.tile(columns, (len(some), SHUFFLES, 1, 1))
+        for copies, place in zip(shuffled, some, strict=True):
+            for copy in copies:
+                copy[:, place] = rng.permutation(copy[:, place])
+        told = forest.predict(shuffled.reshape(-1, len(names)))
+        missed = (told.reshape(len(some), -1, len(values)) - values) ** 2
+        errors += missed.mean(axis=(1, 2)).tolist()
+    lost = (np.array(errors) - ((forest.predict(columns) - values) ** 2).mean()).clip(0.0)
     if lost.sum() == 0:
         return None
     return Importance(

@@ -1,6 +1,7 @@
 """The report of a study that is running: a server on this machine alone, and its page."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from search.errors import InputError
@@ -23,7 +24,7 @@ def serve(
 
     class Desk(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.headers.get("Host", "").rpartition(":")[0] not in NAMES:
+            if self.headers.get("Host", "").rsplit(":", 1)[0] not in NAMES:
                 self._say(403, "text/plain", "ask for localhost")
             elif self.path == "/state":
                 self._answer("text/plain", state)
@@ -43,18 +44,18 @@ def serve(
             self.send_response(code)
             self.send_header("Content-Type", f"{kind}; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            with suppress(ConnectionError):  # a page that is loaded anew breaks off
+                self.end_headers()
+                self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             """Requests are nobody's news."""
 
     try:
         server = ThreadingHTTPServer((HOST, port), Desk)
-    except OSError as error:
-        raise InputError(
-            f"--port: {port} cannot be used ({error.strerror}); name another"
-        ) from error
+    except (OSError, OverflowError) as error:
+        told = getattr(error, "strerror", None) or error
+        raise InputError(f"--port: {port} cannot be used ({told}); name another") from error
     with server:
         ready(f"http://{HOST}:{server.server_port}/")
         server.serve_forever(poll_interval=0.2)

@@ -38,8 +38,8 @@ ATTACHED = "report"
 
 NOTE, NOTE_VERSION, NOTE_LENGTH = "dashboard:note_str:", "dashboard:note_ver", 2045
 """Attributes of the study in which the dashboard keeps its note."""
-NOTED = "note"
-"""Attribute of the study: the note as we wrote it last."""
+OURS = "\n\n*Written by paretune; without this line it stays as it is.*"
+"""Last line of a note of ours, by which it is known."""
 
 PARAMETERS = sa.table(
     "trial_params",
@@ -218,10 +218,9 @@ class OptunaStudy:
         study = self.stored._study_id
         attributes = self.storage.get_study_system_attrs(study)
         body = "".join(attributes[k] for k in sorted(attributes) if k.startswith(NOTE))
-        if body not in ("", self.stored.user_attrs.get(NOTED)):
+        if body and not body.endswith(OURS):
             return
-        text = text[:NOTE_LENGTH]
-        self.stored.set_user_attr(NOTED, text)
+        text = text[: NOTE_LENGTH - len(OURS)] + OURS
         self.storage.set_study_system_attr(study, f"{NOTE}0", text)
         version = attributes.get(NOTE_VERSION, 0) + 1
         self.storage.set_study_system_attr(study, NOTE_VERSION, version)

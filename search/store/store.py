@@ -24,6 +24,8 @@ from search.store.rows import evaluations_of, measurements_of
 from spaces.candidate import Candidate, digest
 from spaces.choice import Scalar
 
+MOST_LISTED = 1000
+"""Values that a statement names one by one; PostgreSQL takes 65,535."""
 CONCLUDING = "concluding"
 """Outcome of a run that proposes nothing more and has not ended."""
 PRICED = ("priced", "infeasible", "hopeless")
@@ -307,10 +309,10 @@ class Store:
             self._front = made
 
     @patient
-    def first_trained(self, train_key: str, deploy_key: str) -> int:
+    def first_trained(self, train_key: str, deploy_key: str) -> int | None:
         """Of the trials that are this network with these weights, the one that trains it.
 
-        It is the first that was priced, whichever run it is of.
+        It is the first that was priced, whichever run it is of; None if none is known.
         """
         candidates, evaluations = schema.candidates, schema.evaluations
         same = select(candidates.c.key).where(
@@ -328,7 +330,7 @@ class Store:
                 )
                 .order_by(evaluations.c.id)
             )
-            return int(connection.execute(priced).scalars().all()[0])
+            return connection.execute(priced.limit(1)).scalar()
 
     @partial(patient, written=lambda *_, **__: [None])
     def add_confirmation(self, trial: int, seed: int, found: Mapping[str, Measurement]) -> None:
@@ -500,10 +502,13 @@ class Store:
         found: dict[int, list[Artifact]] = {}
         table = schema.checkpoints
         query = select(table).where(table.c.study == self.study)
-        if numbers is not None:
+        if numbers is not None and len(numbers) <= MOST_LISTED:
             query = query.where(table.c.trial.in_(numbers))
+        wanted = None if numbers is None else set(numbers)
         with self.engine.connect() as connection:
             for row in connection.execute(query):
+                if wanted is not None and row.trial not in wanted:
+                    continue
                 artifact = Artifact(
                     id=row.artifact,
                     kind=row.kind,

@@ -195,7 +195,10 @@ def state_of(engine: Engine, name: str) -> str:
         ended = connection.execute(
             select(func.count(runs.c.id), func.count(runs.c.ended_at)).where(runs.c.study == name)
         ).one()
-    return "-".join(map(str, (newest or 0, number or 0, *ended)))
+        confirmed = connection.execute(
+            select(func.count()).where(schema.confirmations.c.study == name)
+        ).scalar()
+    return "-".join(map(str, (newest or 0, number or 0, confirmed, *ended)))
 
 
 def _check_there(connection: Connection, name: str) -> None:
