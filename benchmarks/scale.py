@@ -300,9 +300,7 @@ def stored(settings: tuple[str, ...], folder: Path, by: Callable[[], float]) -> 
             )
         for name in ("ask", "ask again"):
             with timed(name):
-                proposed = loop.state.trials
-                while loop.state.trials == proposed:  # what was cut off comes first
-                    loop.ask()
+                loop._propose()  # a job may be many of them away
     file = folder / "scale.db"
     return {
         "candidates": candidates,
