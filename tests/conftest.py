@@ -19,6 +19,9 @@ ROOT = Path(__file__).parent.parent
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# a Ray of its own would make a token for this user, and clusters of later tests would want it
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+
 # Ray on one machine twice at a time takes the other's ports
 RAY = ("test_ray.py", "test_executors.py")
 

@@ -11,9 +11,10 @@ import pytest
 from views import measurement, objectives, study, trial
 
 from objectives.measurement import Measurement
-from search import confirm, report, run
+from search import confirm, run
 from search.commands import BAD_INPUT, DONE
 from search.confirming import Confirmer
+from search.desk.report import page
 from search.errors import RunFailedError
 from search.evaluation import Confirm, Evaluation
 from search.store.view import StudyView, view_of
@@ -188,9 +189,9 @@ def test_confirm_key_makes_it_the_last_step_and_the_command_repeats_nothing(
     assert any(row["holds"] for row in rows)
     again = view_of("small", "sqlite:///small.db")
     assert again.confirmations == found.confirmations
-    page = report.page(again)
-    assert "Which members hold" in page
-    assert "Trained anew with 2 further seeds" in page
+    text = page(again)
+    assert "Which members hold" in text
+    assert "Trained anew with 2 further seeds" in text
 
 
 def test_seeds_differ_and_each_is_repeatable(small: Path) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from views import CANDIDATE, measurement, objectives, study, trial
 
-from search import report, run
+from search import run
 from search.commands import DONE
+from search.desk.report import page
 from search.origins import origin_of, speed_ups
 from search.store.view import recipe, view_of
 
@@ -29,10 +30,10 @@ def test_ratios_are_those_of_origin_over_member() -> None:
     [found] = speed_ups(view)
     assert (found.trial, found.by_flops) == (3, 4.0)
     assert found.measured == {"latency": pytest.approx(1.5)}
-    page = report.page(view)
-    assert "What compression gave" in page
-    assert "4.00 x" in page
-    assert "1.50 x" in page
+    text = page(view)
+    assert "What compression gave" in text
+    assert "4.00 x" in text
+    assert "1.50 x" in text
 
 
 def test_study_without_flops_shows_the_measured_ratio_alone() -> None:
@@ -46,7 +47,7 @@ def test_study_without_flops_shows_the_measured_ratio_alone() -> None:
 def test_member_whose_origin_was_never_priced_has_no_line() -> None:
     view = study([trial(3, accuracy=0.9, flops=1e4, latency=0.2)], [3])
     assert speed_ups(view) == ()
-    assert "What compression gave" not in report.page(view)
+    assert "What compression gave" not in page(view)
 
 
 def test_run_prices_the_origins_of_its_members_once(small: Path) -> None:

@@ -23,7 +23,7 @@ from search.evaluation import COUNTED, Confirm, Evaluation, Job, Price, Train
 from search.executors.executor import Workers
 from search.executors.pieces import joined, pieces
 from search.executors.ray_tune import Ray
-from search.executors.ray_tune.environment import TOKEN, prepare
+from search.executors.ray_tune.environment import prepare
 from search.places import Place, School, Survey
 from spaces.candidate import Candidate
 
@@ -142,8 +142,6 @@ def test_example_of_a_cluster_is_one_that_ray_takes() -> None:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head with two CPUs, and two nodes that own the target `board`."""
-    if not TOKEN.exists():
-        os.environ["RAY_AUTH_MODE"] = "disabled"  # or the nodes would want one
     prepare()
     from ray.cluster_utils import Cluster
 
