@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from search.commands import DONE, FAILED, guarded
+from search.commands import DONE, FAILED, guarded, hurried
 
 if TYPE_CHECKING:
     from search.store.view import StudyView, TrialView
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print as JSON")
     form.add_argument("--csv", action="store_true", help="print as CSV")
-    return guarded(lambda: _front(parser.parse_args(arguments)))
+    return guarded(lambda: hurried(_front, parser.parse_args(arguments)))
 
 
 def _front(options: argparse.Namespace) -> int:

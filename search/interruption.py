@@ -6,21 +6,35 @@ that it runs while it loads. So whoever has finished something long asks again.
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 _seen = False
 
 
-def watch() -> None:
-    """From now on; one that the parent process ignores (`nohup`) stays ignored."""
+@contextmanager
+def watched() -> Iterator[None]:
+    """Within; one that the parent process ignores (`nohup`) stays ignored.
+
+    Afterwards everything is as it was: a notebook goes on after a command that was interrupted.
+    """
     global _seen
     _seen = False
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
             signal.signal(number, _remember)
     if sys.unraisablehook is sys.__unraisablehook__:
         sys.unraisablehook = _quiet
+    try:
+        yield
+    finally:
+        _seen = False
+        for number, handler in before.items():
+            if handler is not None:  # None: not set from Python, which cannot set it again
+                signal.signal(number, handler)
 
 
 def act() -> None:

@@ -6,7 +6,6 @@ Losses: (n, m) float64, every column minimised. `losses` is the one place where 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import moocore
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,6 +61,8 @@ def non_dominated(points: Array) -> NDArray[np.bool_]:
     """
     if len(points) == 0:
         return np.zeros(0, dtype=bool)
+    import moocore  # late: reading a front needs none of it
+
     return np.asarray(moocore.is_nondominated(points, keep_weakly=True), dtype=bool)
 
 
@@ -72,6 +73,8 @@ def ranks(points: Array) -> NDArray[np.int64]:
     """
     if len(points) == 0:
         return np.zeros(0, dtype=np.int64)
+    import moocore  # late: reading a front needs none of it
+
     return np.asarray(moocore.pareto_rank(points), dtype=np.int64)
 
 
@@ -80,6 +83,8 @@ def hypervolume(unit_losses: Array) -> float:
     inside = unit_losses[(unit_losses < 1).all(axis=1)] if len(unit_losses) else unit_losses
     if len(inside) == 0:
         return 0.0
+    import moocore  # late: reading a front needs none of it
+
     return float(moocore.hypervolume(inside, ref=np.ones(inside.shape[1])))
 
 

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal
 
+from search.commands import silence_stdout
 from search.state import State
 
 Form = Literal["line", "json", "nothing"]
@@ -96,7 +97,11 @@ class Progress:
         return [part for part in parts if part]
 
     def say(self, state: State, outcome: str = "running") -> None:
-        """A line of JSON on stdout."""
+        """A line of JSON on stdout.
+
+        Raises:
+            KeyboardInterrupt: whoever read them has gone; what is not heard is not gone on with.
+        """
         left = self.left_s(state, time.monotonic()) if outcome == "running" else 0.0
         told = {
             "state": outcome,
@@ -111,7 +116,11 @@ class Progress:
             "busy_s": round(state.busy_s, 1),
             "left_s": None if left is None else round(left, 1),
         }
-        print(json.dumps(told), flush=True)
+        try:
+            print(json.dumps(told), flush=True)
+        except BrokenPipeError:
+            silence_stdout()
+            raise KeyboardInterrupt from None
 
     def close(self, state: State, outcome: str) -> None:
         """The last line."""

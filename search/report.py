@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.commands import DONE, guarded
-from search.errors import InputError
 
 if TYPE_CHECKING:
     from search.store.view import StudyView
@@ -43,8 +42,7 @@ def _live(options: argparse.Namespace) -> int:
     from search.address import read_study_address
     from search.desk.live import serve
     from search.desk.report import page
-    from search.store.database import open_database
-    from search.store.failures import explained
+    from search.store.database import open_database, reading
     from search.store.view import read_view, state_of
 
     name, url = options.study, options.storage
@@ -53,11 +51,11 @@ def _live(options: argparse.Namespace) -> int:
     engine = open_database(url, create=False)
 
     def state() -> str:
-        with explained(url, InputError):
+        with reading(url):
             return state_of(engine, name)
 
     def whole(now: str) -> str:
-        with explained(url, InputError):
+        with reading(url):
             return page(read_view(engine, name), now)
 
     try:

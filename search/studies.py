@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from search.commands import DONE, FAILED, guarded
+from search.commands import DONE, FAILED, guarded, hurried
 
 if TYPE_CHECKING:
     from search.store.summary import StudySummary
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="database URL, or a study file that names it; default %(default)s",
     )
     parser.add_argument("--json", action="store_true", help="print as JSON")
-    return guarded(lambda: _studies(parser.parse_args(arguments)))
+    return guarded(lambda: hurried(_studies, parser.parse_args(arguments)))
 
 
 def _studies(options: argparse.Namespace) -> int:
@@ -63,14 +63,12 @@ def summaries_of(url: str) -> "list[StudySummary]":
     Raises:
         InputError: there is no such database, or it cannot be read.
     """
-    from search.errors import InputError
-    from search.store.database import open_database
-    from search.store.failures import explained
+    from search.store.database import open_database, reading
     from search.store.summary import summaries
 
     engine = open_database(url, create=False)
     try:
-        with explained(url, InputError):
+        with reading(url):
             return summaries(engine)
     finally:
         engine.dispose()

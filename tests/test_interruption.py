@@ -10,18 +10,20 @@ import os, signal
 from search import interruption
 
 signal.signal(signal.SIGINT, signal.{before})
-interruption.watch()
 
 class Finalised:
     def __del__(self):
         os.kill(os.getpid(), signal.SIGINT)
 
-Finalised()
 try:
-    interruption.act()
-    print("nothing")
+    with interruption.watched():
+        Finalised()
+        interruption.act()
+        print("nothing")
 except KeyboardInterrupt:
     print("interrupted")
+interruption.act()  # what was acted on is forgotten
+assert signal.getsignal(signal.SIGINT) is signal.{before}
 """
 
 

@@ -1,12 +1,14 @@
 """What a run says while it goes on: the line, its width, JSON, and the time left."""
 
 import json
+import os
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from conftest import ROOT, Command
 
 from search.progress import Progress, fitting, left_s
 from search.state import State
@@ -81,3 +83,23 @@ def test_json_lines_tell_where_a_run_stands_and_how_it_ended(
     assert sum(lines[-1]["counts"].values()) == 4
     assert lines[-1]["front"]
     assert lines[-1]["left_s"] == 0.0
+
+
+def test_run_whose_lines_nobody_reads_any_more_is_interrupted_and_goes_on(
+    small: Path, command: Command
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "search.run", str(small), "--json-lines"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        told = process.stderr.read()
+        assert process.wait(timeout=120) == 130
+    assert told == "paretune: interrupted; the same command goes on from here\n"
+    again = command("run", str(small), "--json-lines")
+    assert json.loads(again.stdout.splitlines()[-1])["finished"] == 4

@@ -3,6 +3,8 @@
 import re
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +183,19 @@ def shown(url: str) -> str:
         return make_url(url).render_as_string(hide_password=True)
     except (ArgumentError, ValueError):
         return re.sub(r"(//[^:/@]*):.*@", r"\1:***@", url)
+
+
+@contextmanager
+def reading(url: str) -> Iterator[None]:
+    """Turn a failure of the database in the body into one sentence.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        raise InputError(f"{shown(url)}: {explain(error)}") from error
 
 
 def explain(error: DBAPIError) -> str:
