@@ -31,7 +31,7 @@ def record_calls(network: nn.Module, inputs: Tensor) -> dict[str, Recorded]:
     """
     recorded: dict[str, Recorded] = {}
     hooks = []
-    for name, module in _whole_layers(network):
+    for name, module in whole_layers(network):
         if vars(module).get("inplace"):
             vars(module)["inplace"] = False
 
@@ -51,7 +51,7 @@ def record_calls(network: nn.Module, inputs: Tensor) -> dict[str, Recorded]:
     return recorded
 
 
-def _whole_layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def whole_layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Modules without modules below them, and attentions as a whole."""
     inside: set[int] = set()
     for name, module in network.named_modules():

@@ -2,13 +2,15 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.commands import DONE, guarded
+from search.errors import InputError
 
 if TYPE_CHECKING:
+    from search.desk.anatomy import Anatomy
     from search.store.view import StudyView
 
 
@@ -24,6 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--live", action="store_true", help="serve it on this machine while the study runs"
     )
     parser.add_argument("--port", type=int, default=8327, help="of --live; default %(default)s")
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="time every layer of the members here, about a second each, against the roofline",
+    )
     options = parser.parse_args(arguments)
     return guarded(lambda: _live(options) if options.live else _report(options))
 
@@ -33,9 +40,24 @@ def _report(options: argparse.Namespace) -> int:
 
     view = view_of(options.study, options.storage)
     path = options.to or report_path(view.name)
-    write_report(view, path)
+    write_report(view, path, _anatomies(options, view))
     print(path)
     return DONE
+
+
+def _anatomies(options: argparse.Namespace, view: "StudyView") -> "Mapping[int, Anatomy]":
+    """What the members consist of, if the study's parts can be read here."""
+    from search.analysis.anatomy import anatomies
+    from search.spec import study_as_run
+
+    if not view.members:
+        return {}
+    try:
+        study = study_as_run(view.runs[-1]["spec"], None if options.storage else options.study)
+    except InputError as error:
+        print(f"without the layers of members: {error}", file=sys.stderr)
+        return {}
+    return anatomies(study, view, measure=options.measure)
 
 
 def _live(options: argparse.Namespace) -> int:
@@ -75,7 +97,9 @@ def report_path(name: str) -> Path:
     return Path("reports") / f"{as_file_name(name)}.html"
 
 
-def write_report(view: "StudyView", path: Path) -> None:
+def write_report(
+    view: "StudyView", path: Path, anatomies: "Mapping[int, Anatomy] | None" = None
+) -> None:
     """Write the page; whole or not at all.
 
     Raises:
@@ -84,7 +108,7 @@ def write_report(view: "StudyView", path: Path) -> None:
     from search.desk.page import write_page
     from search.desk.report import page
 
-    write_page(page(view), path, place="report", remedy="; use --to")
+    write_page(page(view, anatomies=anatomies or {}), path, place="report", remedy="; use --to")
 
 
 if __name__ == "__main__":

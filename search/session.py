@@ -209,14 +209,19 @@ class Session:
         if wanted and len(confirmer.failures) == wanted:
             raise RunFailedError(f"confirm: {confirmer.failures[0]}")
         self.outcome = "done"
-        return self.publish()
+        return self.publish(last=True)
 
-    def publish(self) -> StudyView:
-        """Write the report as the study stands, for the dashboard too."""
+    def publish(self, *, last: bool = False) -> StudyView:
+        """Write the report as the study stands, for the dashboard too.
+
+        The `last` one of a run takes the members apart: nothing is measured beside it any more.
+        """
+        from search.analysis.anatomy import anatomies
+
         start = time.monotonic()
         view = read_view(self.store.engine, self.study.name)
         path = report_path(self.study.name)
-        write_report(view, path)
+        write_report(view, path, anatomies(self.study, view) if last else None)
         self.optuna.attach(str(path), store_at(self.study.artifacts))
         self.optuna.note(note(view))
         end = time.monotonic()
@@ -229,7 +234,7 @@ class Session:
             members = read_view(self.store.engine, self.study.name, whole=False).members
             pricer = OriginPricer(self.study, self.store, self.prices, members)
             self.run_jobs(pricer.ask, pricer.tell)
-        view = self.publish()
+        view = self.publish(last=True)
         if not show:
             return
         screen = console()

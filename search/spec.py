@@ -59,7 +59,21 @@ def read_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
         InputError: see `search.errors`.
     """
     _importable_from(Path(file))
-    document = read_document(file, overrides)
+    return _study_of(read_document(file, overrides))
+
+
+def study_as_run(raw: Mapping[str, Any], file: str | Path | None) -> StudySpec:
+    """The study of a run that was kept as `raw`; parts of its own may stand beside its `file`.
+
+    Raises:
+        InputError: see `search.errors`; parts are not there any more, or were changed.
+    """
+    if file is not None:
+        _importable_from(Path(file))
+    return _study_of(Document(f"study {raw.get('name')}", dict(raw), {}, frozenset()))
+
+
+def _study_of(document: Document) -> StudySpec:
     data = document.data
     for key in data:
         if key not in SECTIONS:

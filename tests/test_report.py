@@ -21,11 +21,14 @@ import pytest
 from finished import finished_small, python
 from views import CANDIDATE, objectives, study, trial
 
+from search.analysis.anatomy import anatomies
+from search.desk.anatomy import Anatomy, Line, anatomy_html
 from search.desk.figures import running_s
 from search.desk.importance import importances
 from search.desk.report import page
 from search.evaluation import Status
 from search.report import report_path
+from search.spec import read_study
 from search.store.view import ObjectiveView, StudyView, TrialView, view_of
 from search.tables import describe, show
 from tests.conftest import ROOT
@@ -179,6 +182,62 @@ def test_every_point_and_row_leads_to_the_card_of_its_trial(html: str, view: Stu
             assert show(member.measurements[objective.name]) in text
 
 
+def test_card_of_every_member_shows_its_layers_and_how_they_hang_together(
+    html: str, view: StudyView
+) -> None:
+    cards = packed(html)["cards"]
+    for member in view.members:
+        card = Reader(cards[str(member.number)])
+        depth = member.candidate.architecture["depth"]
+        assert len(re.findall(r"\bConv2d\b", card.text)) == depth
+        assert "param." in card.text
+        points = [tag for tag, _ in card.elements if tag == "circle"]
+        rows = re.findall(r"<tr>", cards[str(member.number)].partition("wide layers")[2])
+        assert len(points) == len(rows) - 1  # beside the head
+
+
+def test_layers_are_timed_and_held_against_the_roofline_where_that_is_asked(
+    finished: Path, view: StudyView
+) -> None:
+    done = python(finished, "-m", "search.report", "small.yaml", "--measure", "--to", "timed.html")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "timed.html\n", "")
+    data = packed((finished / "timed.html").read_text(encoding="utf-8"))
+    for member in view.members:
+        card = Reader(data["cards"][str(member.number)])
+        assert "of roof" in card.text
+        assert "As deployed" in card.text
+        assert ("div", f"figure-roofline-{member.number}") in [
+            (tag, a.get("id")) for tag, a in card.elements
+        ]
+        assert f"roofline-{member.number}" in data["figures"]
+
+
+def test_network_that_cannot_be_built_any_more_says_so_on_its_card(
+    finished: Path, view: StudyView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise RuntimeError("its file <is> gone")
+
+    monkeypatch.setattr("search.analysis.anatomy.build", gone)
+    found = anatomies(read_study(finished / "small.yaml"), view)
+    assert set(found) == {member.number for member in view.members}
+    card = packed(page(view, anatomies=found))["cards"][str(view.members[0].number)]
+    assert "Its layers are not shown: its file &lt;is&gt; gone" in card
+
+
+def test_connections_that_overlap_are_drawn_side_by_side() -> None:
+    reads = [(), (0,), (0,), (1,), (0, 3), (2, 4)]
+    lines = tuple(
+        Line(name=str(at), kind="Conv2d", shape="1", sources=s, flops=at, cells=())
+        for at, s in enumerate(reads)
+    )
+    drawn = anatomy_html(Anatomy(lines=lines), trial=0)
+    assert "5 steps, 4 connections that skip some" in drawn
+    around = re.findall(r"Q([\d.]+) ", drawn)[::2]
+    assert len(around) == 4
+    assert len(set(around)) == 3  # 0 to 2 has ended where 2 to 5 begins: these share a lane
+
+
 def test_command_writes_the_same_report_where_asked(finished: Path, html: str) -> None:
     done = python(finished, "-m", "search.report", "small.yaml", "--to", "deep/own.html")
     assert (done.returncode, done.stdout, done.stderr) == (0, "deep/own.html\n", "")
@@ -280,6 +339,7 @@ def browse(file: Path, profile: Path) -> tuple[Reader, list[str]]:
                 *("--enable-logging=stderr", "--v=0", f"--user-data-dir={profile}"),
                 *("--host-resolver-rules=MAP * ~NOTFOUND", "--no-first-run"),
                 *("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
+                "--window-size=1440,20000",  # all is in view, so all is drawn
                 *(f"--virtual-time-budget={minutes * 60_000}", "--dump-dom", file.as_uri()),
             ],
             capture_output=True,

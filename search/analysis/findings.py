@@ -35,10 +35,10 @@ class Findings:
         return share * self.latency.value / limit_ms
 
 
-def findings(subject: Subject, *, measure: bool) -> Findings:
+def findings(subject: Subject, *, measure: bool, what_if: bool = True) -> Findings:
     """Layers against the roofline, the whole as deployed, and what changes would bring.
 
-    `measure`: the changes are deployed and timed too.
+    `measure`: the changes are deployed and timed too. Without `what_if` there are none.
     """
     target, notes = subject.target, list(subject.notes)
     analysis = analyze_layers(
@@ -65,6 +65,6 @@ def findings(subject: Subject, *, measure: bool) -> Findings:
         analysis=analysis,
         latency=latency,
         nodes=nodes,
-        changes=tuple(changes(subject, analysis, latency, measure=measure)),
+        changes=tuple(changes(subject, analysis, latency, measure=measure)) if what_if else (),
         notes=tuple(notes),
     )

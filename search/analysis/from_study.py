@@ -37,12 +37,6 @@ def read_candidate(options: argparse.Namespace) -> Subject:
     name, known = next(iter(study.targets.items()))
     target = read_target(options, known)
     study = dataclasses.replace(study, targets={**study.targets, name: target})
-    limits = [
-        objective.limit
-        for objective in study.objectives
-        if isinstance(objective.cost, Latency) and objective.cost.target == name
-        if target == known  # a limit is for the study's own conditions
-    ]
     candidate, what = _chosen(study, options.member)
     network, inputs, precision, notes = build(candidate, study)
     return Subject(
@@ -51,10 +45,23 @@ def read_candidate(options: argparse.Namespace) -> Subject:
         calibration=inputs,
         target=target,
         precision=precision,
-        limit_ms=limits[0] if limits else None,
+        # a limit is for the study's own conditions
+        limit_ms=latency_limit(study, name) if target == known else None,
         study=study,
         candidate=candidate,
         notes=notes,
+    )
+
+
+def latency_limit(study: StudySpec, target: str) -> float | None:
+    """The limit of latency on a target, in ms, if there is one."""
+    return next(
+        (
+            objective.limit
+            for objective in study.objectives
+            if isinstance(objective.cost, Latency) and objective.cost.target == target
+        ),
+        None,
     )
 
 

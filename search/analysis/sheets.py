@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from objectives.layer_timing import LayerUse
+from objectives.complexity import LayerCost
+from objectives.layer_timing import LayerUse, moved_bytes
 from objectives.measurement import Measurement
 from objectives.units import format_quantity
 from search.analysis.changes import Change
@@ -61,8 +62,8 @@ def summary(found: Findings) -> list[tuple[str, str]]:
 
 def sheets(found: Findings) -> tuple[Sheet, ...]:
     """Layers, nodes as deployed where they are known, what-if."""
-    nodes = (_node_sheet(found),) if found.nodes else ()
-    return (_layer_sheet(found), *nodes, _change_sheet(found))
+    nodes = (node_sheet(found),) if found.nodes else ()
+    return (layer_sheet(found), *nodes, _change_sheet(found))
 
 
 def percent(share: float | None) -> str:
@@ -70,7 +71,25 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
 
 
-def _layer_sheet(found: Findings) -> Sheet:
+def costs_sheet(costs: Sequence[LayerCost]) -> Sheet:
+    """What layers compute, hold and move, without a device."""
+    heads = ("layer", "kind", "FLOPs", "param.", "moved", "FLOPs/B")
+    rows = [
+        (
+            cost.name or "the network",
+            cost.kind,
+            _count(cost.forward_flops),
+            _count(cost.parameters),
+            format_quantity(moved, "bytes") if (moved := moved_bytes(cost)) else "-",
+            f"{cost.forward_flops / moved:.2f}" if moved and cost.forward_flops else "-",
+        )
+        for cost in costs
+    ]
+    return Sheet("Layers", "counted for one input in float32", heads, tuple(rows), texts=2)
+
+
+def layer_sheet(found: Findings) -> Sheet:
+    """Layers against the roofline."""
     heads = ["layer", "kind", "bound", "FLOPs", "param.", "moved", "FLOPs/B", "attainable"]
     heads += ["at roof", "measured", "of time", "of roof", "of limit"]
     rows = [
@@ -109,7 +128,8 @@ def _works(use: LayerUse) -> bool:
     return bool(use.cost.forward_flops or use.moved_bytes)
 
 
-def _node_sheet(found: Findings) -> Sheet:
+def node_sheet(found: Findings) -> Sheet:
+    """What ONNX Runtime executes."""
     total_ms = sum(node.mean_ms for node in found.nodes)
     rows = [
         (

@@ -6,18 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from objectives.units import format_quantity
-from search.desk.tables import table
+from search.address import as_file_name
+from search.desk.anatomy import Anatomy, anatomy_html
+from search.desk.tables import conditions, table
 from search.store.view import StudyView, TrialView
 from search.tables import show
 from search.verdicts import Verdict, verdicts
 
 
-def cards(view: StudyView) -> dict[int, str]:
+def cards(view: StudyView, anatomies: Mapping[int, Anatomy]) -> dict[int, str]:
     """Trial -> its card as HTML, for all candidates of which something was measured."""
     members = {member.number for member in view.members}
     found = {verdict.trial: verdict for verdict in verdicts(view)}
     return {
         trial.number: _card(view, trial, trial.number in members, found.get(trial.number))
+        + _layers(trial, anatomies.get(trial.number))
         for trial in view.trials
         if trial.measurements
     }
@@ -29,11 +32,16 @@ def _card(view: StudyView, trial: TrialView, member: bool, verdict: Verdict | No
     parts = [
         f"<h3>Trial {trial.number}, {what}{reason}</h3><div class=cards>",
         f"<div>{_choices(trial)}</div>",
-        f"<div>{_values(view, trial)}{_history(view, trial)}{_verdict(verdict)}</div></div>",
+        f"<div>{_values(view, trial)}{_history(view, trial)}{_verdict(verdict)}"
+        f"{conditions([trial])}</div></div>",
     ]
     if member:
         parts.append(_commands(view, trial))
     return "".join(parts)
+
+
+def _layers(trial: TrialView, anatomy: Anatomy | None) -> str:
+    return anatomy_html(anatomy, trial.number) if anatomy else ""
 
 
 def _choices(trial: TrialView) -> str:
@@ -107,8 +115,10 @@ def _verdict(verdict: Verdict | None) -> str:
 def _commands(view: StudyView, trial: TrialView) -> str:
     """What to type for this member; the study file is the user's."""
     file, number = shlex.quote(f"{view.name}.yaml"), trial.number
+    folder = shlex.quote(f"exports/{as_file_name(view.name)}-{number}")
     lines = (
-        f"python -m search.export {file} {number}    # its model file, with a certificate",
+        f"python -m search.export {file} {number} --to {folder}    # its model file",
+        f"python {folder}/verify.py    # does its certificate hold here?",
         f"python -m search.analyze {file} --member {number}    # its layers, and what if",
         f"python -m search.confirm {file}    # is its score more than luck?",
     )

@@ -11,7 +11,7 @@ async function unpacked(name) {
 const shade = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 // Axes and letters in the page's colours, light or dark.
-function coloured(layout) {
+function colours(layout) {
   const axis = { gridcolor: shade("--line"), linecolor: shade("--line"), zeroline: false };
   const changes = { "font.color": shade("--ink") };
   for (const key of Object.keys(layout)) {
@@ -25,8 +25,17 @@ function coloured(layout) {
   return changes;
 }
 
+function coloured(layout) {
+  for (const [path, value] of Object.entries(colours(layout))) {
+    const names = path.split("."), last = names.pop();
+    names.reduce((part, name) => (part[name] ??= {}), layout)[last] = value;
+  }
+  return layout;
+}
+
 const figures = () => [...document.querySelectorAll(".figure")].filter((each) => each.data);
 let desk = {};
+let chosen = null;
 
 // --- one trial, everywhere ---
 
@@ -40,50 +49,59 @@ function place(figure, trial) {
   return null;
 }
 
+// The ring around the chosen trial in one figure.
+function ring(figure) {
+  const index = figure.data.findIndex((trace) => trace.name === "chosen");
+  if (index < 0) return;
+  const found = place(figure, chosen);
+  const update = { x: [found ? [found.x] : []], y: [found ? [found.y] : []] };
+  if (figure.data[index].type === "scatter3d") update.z = [found ? [found.z] : []];
+  Plotly.restyle(figure, update, [index]);
+}
+
 function choose(trial, moves) {
+  chosen = trial;
   document.querySelectorAll("tr[data-trial]").forEach((row) => {
     row.setAttribute("aria-selected", String(Number(row.dataset.trial) === trial));
   });
-  for (const figure of figures()) {
-    const index = figure.data.findIndex((trace) => trace.name === "chosen");
-    if (index < 0) continue;
-    const found = place(figure, trial);
-    const update = { x: [found ? [found.x] : []], y: [found ? [found.y] : []] };
-    if (figure.data[index].type === "scatter3d") update.z = [found ? [found.z] : []];
-    Plotly.restyle(figure, update, [index]);
-  }
+  figures().forEach(ring);
   const card = document.getElementById("card");
   if (card && desk.cards && desk.cards[trial]) {
+    card.querySelectorAll(".figure").forEach((figure) => Plotly.purge(figure));
     card.innerHTML = desk.cards[trial];
+    card.querySelectorAll(".figure").forEach(draw);
     if (moves) card.scrollIntoView({ block: "nearest", behavior: "smooth" });
     history.replaceState(null, "", `#trial-${trial}`);
   }
 }
 
-function listen() {
-  for (const figure of figures()) {
-    figure.on("plotly_click", (event) => {
-      const point = event.points[0];
-      if (point.customdata !== undefined) choose(point.customdata, false);
-    });
-    if (figure.data[0] && figure.data[0].type === "parcoords") {
-      figure.on("plotly_restyle", () => brush(figure));
-    }
+// What is asked of one figure: points that can be chosen, ranges that fade rows.
+function follow(figure) {
+  figure.on("plotly_click", (event) => {
+    const point = event.points[0];
+    if (point.customdata !== undefined) choose(point.customdata, false);
+  });
+  if (figure.data[0] && figure.data[0].type === "parcoords") {
+    figure.on("plotly_restyle", () => brush(figure));
   }
+}
+
+function listen() {
   document.querySelectorAll("tr[data-trial]").forEach((row) => {
-    const chosen = () => choose(Number(row.dataset.trial), true);
-    row.addEventListener("click", chosen);
+    const pick = () => choose(Number(row.dataset.trial), true);
+    row.addEventListener("click", pick);
     row.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" && event.key !== " ") return;
       event.preventDefault();
-      chosen();
+      pick();
     });
   });
-  document.querySelectorAll("input[data-group]").forEach((box) => {
+  groups().forEach((box) => {
     box.addEventListener("change", () => show(box.dataset.group, box.checked));
-    show(box.dataset.group, box.checked);
   });
 }
+
+const groups = () => document.querySelectorAll("input[data-group]");
 
 // Candidates that are not on the front, on request.
 function show(group, visible) {
@@ -110,7 +128,7 @@ function brush(figure) {
 
 // --- a study that is running ---
 
-async function follow() {
+async function watch() {
   const before = document.documentElement.dataset.state;
   if (!before) return;
   try {
@@ -120,20 +138,48 @@ async function follow() {
     document.getElementById("live").textContent = "the server of this page has ended";
     return;
   }
-  setTimeout(follow, 3000);
+  setTimeout(watch, 3000);
 }
 
-// Figures that need a graphics card, or its imitation, are drawn last.
-function slow(name) {
-  return desk.figures[name].data.some((trace) => /3d|parcoords/.test(trace.type));
+// --- drawing: what is looked at first ---
+
+async function draw(element) {
+  const figure = desk.figures[element.id.slice("figure-".length)];
+  if (!figure || element.data) return;
+  const hidden = [...groups()].filter((box) => !box.checked).map((box) => box.dataset.group);
+  for (const trace of figure.data) {
+    if (hidden.includes(trace.name)) trace.visible = false;
+  }
+  const options = { displayModeBar: false, responsive: true };
+  await Plotly.newPlot(element, figure.data, coloured(figure.layout), options);
+  follow(element);
+  ring(element);
 }
 
-async function draw(name) {
-  const { data, layout } = desk.figures[name];
-  const element = document.getElementById(`figure-${name}`);
-  await Plotly.newPlot(element, data, layout, { displayModeBar: false, responsive: true });
-  await Plotly.relayout(element, coloured(layout));
-  document.documentElement.dataset.drawn = name;
+const breath = () => new Promise((done) => setTimeout(done));
+
+const near = (element) => element.getBoundingClientRect().top < 1.5 * innerHeight;
+
+// Needs a graphics card, or its imitation, which takes seconds: drawn when it is scrolled to.
+function heavy(element) {
+  const figure = desk.figures[element.id.slice("figure-".length)];
+  return figure.data.some((trace) => /3d|parcoords/.test(trace.type));
+}
+
+async function drawAll() {
+  const waiting = [...document.querySelectorAll(".figure")];
+  for (const element of waiting.filter((each) => near(each) && !heavy(each))) await draw(element);
+  document.documentElement.dataset.open = "yes";
+  const watcher = new IntersectionObserver((seen) => {
+    for (const { target, isIntersecting } of seen) if (isIntersecting) draw(target);
+  }, { rootMargin: "50%" });
+  waiting.forEach((element) => watcher.observe(element));
+  for (const element of waiting.filter((each) => !heavy(each))) {
+    await breath();  // the page can be read and scrolled meanwhile
+    await draw(element);
+  }
+  for (const element of waiting.filter(near)) await draw(element);
+  addEventListener("beforeprint", () => waiting.forEach(draw));
 }
 
 async function main() {
@@ -142,22 +188,20 @@ async function main() {
       "afterbegin", "<p>The figures of this page need a browser of 2023 or newer.</p>");
     return;
   }
-  const library = document.createElement("script");
-  library.textContent = await unpacked("plotly");
-  document.head.append(library);
-  desk = JSON.parse(await unpacked("desk"));
-  for (const name of Object.keys(desk.figures).sort((a, b) => slow(a) - slow(b))) {
-    await draw(name);
-    await new Promise(requestAnimationFrame);  // the page can be read and scrolled meanwhile
-  }
+  const [library, data] = await Promise.all(["plotly", "desk"].map(unpacked));
+  const script = document.createElement("script");
+  script.textContent = library;
+  document.head.append(script);
+  desk = JSON.parse(data);
   listen();
   const asked = Number((location.hash.match(/^#trial-(\d+)$/) || [])[1] ?? desk.chosen);
   if (desk.cards) choose(desk.cards[asked] ? asked : desk.chosen, false);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-    for (const figure of figures()) Plotly.relayout(figure, coloured(figure.layout));
+    for (const figure of figures()) Plotly.relayout(figure, colours(figure.layout));
   });
+  await drawAll();
   document.documentElement.dataset.ready = "yes";
-  follow();
+  watch();
 }
 
 main();

@@ -3,7 +3,9 @@
 import html
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
+from search.desk.anatomy import Anatomy, roofline_name
 from search.desk.answer import answer, asked, standing
 from search.desk.cards import cards
 from search.desk.figures import (
@@ -30,8 +32,13 @@ CHARTED = 15
 """Choices of a chart of importance at most."""
 
 
-def page(view: StudyView, state: str = "") -> str:
-    """The report as HTML; opens offline. With a `state` it follows a study; see `framed`."""
+def page(
+    view: StudyView, state: str = "", anatomies: Mapping[int, Anatomy] = MappingProxyType({})
+) -> str:
+    """The report as HTML; opens offline. With a `state` it follows a study; see `framed`.
+
+    `anatomies`: trial -> what it consists of, for the cards of members.
+    """
     if not view.trials:
         return framed(view.name, _top(view) + answer(view), {}, state=state)
     decides, some = importances(view), thinned(view)
@@ -45,6 +52,11 @@ def page(view: StudyView, state: str = "") -> str:
             )
             for number, each in enumerate(decides)
         },
+    }
+    figures |= {
+        roofline_name(trial): anatomy.roofline
+        for trial, anatomy in anatomies.items()
+        if anatomy.roofline is not None
     }
     if view.members:
         shares: dict[str, float] = {}
@@ -67,11 +79,11 @@ def page(view: StudyView, state: str = "") -> str:
             _grid(figures, "over-", "curves"),
             "<h2 id=measured>How the costs were measured</h2>",
             timings(view),
-            conditions(view),
+            conditions(view.members),
         ]
     )
     data = {
-        "cards": cards(some),
+        "cards": cards(some, anatomies),
         "chosen": knee_of(view, view.members).number if view.members else None,
     }
     return framed(view.name, body, figures, data, state)

@@ -131,10 +131,10 @@ def timings(view: StudyView) -> str:
     return table(heads, rows, caption=caption, texts=[1, len(heads) - 1])
 
 
-def conditions(view: StudyView) -> str:
-    """The conditions of the members' costs; values of other conditions do not compare."""
+def conditions(trials: Sequence[TrialView]) -> str:
+    """The conditions of the trials' costs; values of other conditions do not compare."""
     found: dict[str, str] = {}
-    for trial in view.members:
+    for trial in trials:
         for name, measured in trial.measurements.items():
             told = ", ".join(
                 f"{k} {v}" for k, v in sorted(measured.conditions.items()) if k != "precision"
