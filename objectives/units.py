@@ -55,6 +55,15 @@ def parse_quantity(text: str | int | float, unit: str) -> float:
     return value if spellings[spelling.lower()] == 1 else float(f"{value:.15g}")
 
 
+def with_unit(name: str, unit: str) -> str:
+    """What an axis or a column of bare numbers is called.
+
+    >>> with_unit("latency", "ms"), with_unit("flops", "flops"), with_unit("accuracy", "ratio")
+    ('latency (ms)', 'flops', 'accuracy')
+    """
+    return name if unit in ("", "ratio", name) else f"{name} ({unit})"
+
+
 def format_quantity(value: float, unit: str) -> str:
     """`value` with three significant digits, in the spelling people use for `unit`.
 

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _front(options: argparse.Namespace) -> int:
-    from search.members import knee_of, no_front_reason, parse_bounds, within
+    from search.members import knee_of, nearest_miss, no_front_reason, parse_bounds, within
     from search.store.view import view_of
 
     view = view_of(options.study, options.storage, whole=False)
@@ -54,7 +54,8 @@ def _front(options: argparse.Namespace) -> int:
     elif members:
         _print_table(view, members)
     elif view.members:
-        print(f"no member of the front keeps {', '.join(options.under)}", file=sys.stderr)
+        told = f"no member of the front keeps {', '.join(options.under)}"
+        print(f"{told}; {nearest_miss(view.members, bounds)}", file=sys.stderr)
     else:
         print(f"no front: {no_front_reason(view)}", file=sys.stderr)
     return DONE if members else FAILED
@@ -88,11 +89,14 @@ def _print_csv(view: "StudyView", members: "list[TrialView]") -> None:
 
 
 def _print_table(view: "StudyView", members: "list[TrialView]") -> None:
-    from search.members import best, knee_of
-    from search.tables import console, front_table
+    from search.members import best, knee_of, some_of
+    from search.tables import LISTED, console, front_table
 
     screen = console()
-    screen.print(front_table(view, members))
+    shown = some_of(view, members, LISTED)
+    screen.print(front_table(view, shown))
+    if len(shown) < len(members):
+        screen.print(f"{len(shown)} of {len(members)} members, evenly; --csv and --json print all")
     top, knee = best(view, members).number, knee_of(view, members).number
     screen.print(f"best score: trial {top}; knee: trial {knee}", markup=False)
 

@@ -45,6 +45,38 @@ def within(trial: TrialView, bounds: Sequence[Bound]) -> bool:
     )
 
 
+def nearest_miss(members: Sequence[TrialView], bounds: Sequence[Bound]) -> str:
+    """The member that comes nearest to keeping `bounds`, none of which it keeps, in words."""
+
+    def excess(trial: TrialView, bound: Bound) -> float:
+        """The factor by which a value must change; below 1 where it is kept."""
+        objective, asked = bound
+        value = trial.measurements[objective.name].value
+        over, under = (value, asked) if objective.direction == "minimize" else (asked, value)
+        return over / under if under > 0 else float("inf")
+
+    def worst(trial: TrialView) -> Bound:
+        return max(bounds, key=lambda bound: excess(trial, bound))
+
+    nearest = min(members, key=lambda trial: excess(trial, worst(trial)))
+    objective, asked = worst(nearest)
+    value = nearest.measurements[objective.name].value
+    told, wanted = (format_quantity(v, objective.unit) for v in (value, asked))
+    factor = excess(nearest, (objective, asked))
+    by = f" by a factor of {factor:.2f}" if factor < float("inf") else ""
+    return f"trial {nearest.number} comes nearest, its {objective.name} {told} misses {wanted}{by}"
+
+
+def some_of(view: StudyView, members: Sequence[TrialView], most: int) -> Sequence[TrialView]:
+    """At most `most` members, evenly along the front, the knee and the best among them."""
+    if len(members) <= most:
+        return members
+    step = len(members) / (most - 2)
+    kept = {members[int(place * step)].number for place in range(most - 2)}
+    kept |= {knee_of(view, members).number, best(view, members).number}
+    return [member for member in members if member.number in kept]
+
+
 def best(view: StudyView, members: Sequence[TrialView]) -> TrialView:
     """The member with the best score; of equals, the one with the least last cost.
 

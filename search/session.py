@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property, partial
 from typing import Literal, Self
 
-from objectives.units import format_quantity
+from objectives.units import format_quantity, with_unit
 from search import interruption
 from search.artifacts import ArtifactsAwayError, absolute, store_at
 from search.confirming import Confirmer
@@ -20,7 +20,7 @@ from search.errors import InputError, RunFailedError
 from search.evaluate import evaluate
 from search.executors.executor import Evaluate, Run, Workers
 from search.loop import Loop
-from search.members import best, knee_of, no_front_reason
+from search.members import best, knee_of, no_front_reason, some_of
 from search.origins import OriginPricer
 from search.pareto import Scale
 from search.places import School, Survey
@@ -38,6 +38,7 @@ from search.store.store import Store
 from search.store.view import StudyView, chosen_options, read_view
 from search.study import StudySpec
 from search.tables import (
+    LISTED,
     console,
     failure_lines,
     front_table,
@@ -243,7 +244,11 @@ class Session:
         if not view.members:
             screen.print(f"no front: {no_front_reason(view)}", markup=False)
             return
-        screen.print(front_table(view, view.members))
+        shown = some_of(view, view.members, LISTED)
+        screen.print(front_table(view, shown))
+        if len(shown) < len(view.members):
+            more = f"{len(shown)} of {len(view.members)} members"
+            screen.print(f"{more}, evenly; search.front --csv prints all")
         knee, top = knee_of(view, view.members).number, best(view, view.members).number
         screen.print(f"best score: trial {top}; knee: trial {knee}", markup=False)
         if known := known_line(view):
@@ -285,7 +290,7 @@ def _open_optuna(study: StudySpec, known_trials: Callable[[], int]) -> OptunaStu
         study.name,
         known_trials=known_trials,
         choices=study.space.open_choices,
-        objectives=[(o.name, o.direction) for o in study.objectives],
+        objectives=[(with_unit(o.name, o.unit), o.direction) for o in study.objectives],
     )
 
 

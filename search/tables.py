@@ -15,6 +15,8 @@ from search.store.view import StudyView, TrialView
 from search.verdicts import Verdict, verdict_rows
 from spaces.candidate import Candidate
 
+LISTED = 50
+"""Members of a front that a terminal shows at most."""
 WIDE = 80
 """Columns from which a table of studies has room for their objectives."""
 

@@ -157,9 +157,9 @@ def test_dashboard_answers_while_the_study_runs_and_sees_it_grow(seen: Seen) -> 
     assert len(seen.study()["trials"]) >= seen_trials[-1]
 
 
-def test_objectives_have_their_names_and_directions(seen: Seen) -> None:
+def test_objectives_have_their_names_units_and_directions(seen: Seen) -> None:
     study = seen.study()
-    assert study["objective_names"] == ["accuracy", "flops", "latency"]
+    assert study["objective_names"] == ["accuracy", "flops", "latency (ms)"]
     assert study["directions"] == ["maximize", "minimize", "minimize"]
 
 

@@ -638,7 +638,7 @@ def test_best_trials_of_optuna_are_our_front(small: Path) -> None:
     origin = ledger.origins(DATABASE)
     best = {origin[trial.number] for trial in study.best_trials}
     assert best == set(session.state.front)
-    assert study.metric_names == ["accuracy", "flops", "latency"]
+    assert study.metric_names == ["accuracy", "flops", "latency (ms)"]
 
 
 # --- files ---

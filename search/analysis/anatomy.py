@@ -16,7 +16,7 @@ from search.analysis.sheets import Sheet, costs_sheet, layer_sheet, node_sheet, 
 from search.analysis.subject import Subject, told
 from search.desk.anatomy import Anatomy, Line
 from search.errors import InputError, RunFailedError
-from search.members import best, knee_of
+from search.members import some_of
 from search.store.view import StudyView, TrialView
 from search.study import StudySpec
 
@@ -34,7 +34,7 @@ def anatomies(study: StudySpec, view: StudyView, *, measure: bool = False) -> di
     """
     end = time.monotonic() + PATIENCE_S
     found: dict[int, Anatomy] = {}
-    for member in chosen(view):
+    for member in some_of(view, view.members, MOST):
         if time.monotonic() > end and not measure:
             found[member.number] = Anatomy(problem="there was no time; see search.report")
             continue
@@ -45,17 +45,6 @@ def anatomies(study: StudySpec, view: StudyView, *, measure: bool = False) -> di
         except Exception as error:  # a user's network may fail in any way here
             found[member.number] = Anatomy(problem=told(error))
     return found
-
-
-def chosen(view: StudyView) -> tuple[TrialView, ...]:
-    """At most `MOST` members, the knee and the best among them."""
-    members = view.members
-    if len(members) <= MOST:
-        return members
-    step = len(members) / (MOST - 2)
-    kept = {members[int(place * step)].number for place in range(MOST - 2)}
-    kept |= {knee_of(view, members).number, best(view, members).number}
-    return tuple(member for member in members if member.number in kept)
 
 
 def _anatomy(study: StudySpec, member: TrialView, measure: bool) -> Anatomy:

@@ -169,7 +169,7 @@ function heavy(element) {
 async function drawAll() {
   const waiting = [...document.querySelectorAll(".figure")];
   for (const element of waiting.filter((each) => near(each) && !heavy(each))) await draw(element);
-  document.documentElement.dataset.open = "yes";
+  document.documentElement.dataset.open = Math.round(performance.now());  // ms
   const watcher = new IntersectionObserver((seen) => {
     for (const { target, isIntersecting } of seen) if (isIntersecting) draw(target);
   }, { rootMargin: "50%" });

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from objectives.units import format_quantity
+from objectives.units import format_quantity, with_unit
 from search.desk.importance import flat
 from search.store.view import ObjectiveView, StudyView, TrialView
 from search.tables import describe
@@ -291,9 +291,8 @@ def _hover(view: StudyView, trial: TrialView) -> str:
 def _axis_of(view: StudyView, objective: ObjectiveView) -> dict[str, Any]:
     """Title, kind and ticks of an axis."""
     shares = {"tickformat": ".0%"} if objective.unit == "ratio" else {}
-    unit = f" ({objective.unit})" if objective.unit not in ("ratio", objective.name) else ""
     return {
-        "title": {"text": f"{objective.name}{unit}"},
+        "title": {"text": with_unit(objective.name, objective.unit)},
         "type": _scale(view, objective),
         **shares,
     }

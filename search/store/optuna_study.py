@@ -71,6 +71,7 @@ class OptunaStudy:
         objectives: Sequence[tuple[str, Direction]],
         known_trials: Callable[[], int],
     ) -> None:
+        """`objectives`: what the dashboard calls each, with its unit, and its direction."""
         known_before = known_trials()
         storage = _storage(url)
         if storage.engine.dialect.name == "sqlite":
