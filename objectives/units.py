@@ -75,9 +75,9 @@ def format_quantity(value: float, unit: str) -> str:
     if unit == "ratio":
         return f"{100 * value:.2f}%"
     if unit == "ms":
-        return _scaled(value * 1e-3, (("us", 1e-6), ("ms", 1e-3), ("s", 1.0)))
+        return _scaled(value * 1e-3, (("ns", 1e-9), ("us", 1e-6), ("ms", 1e-3), ("s", 1.0)))
     if unit == "mJ":
-        return _scaled(value * 1e-3, (("uJ", 1e-6), ("mJ", 1e-3), ("J", 1.0)))
+        return _scaled(value * 1e-3, (("nJ", 1e-9), ("uJ", 1e-6), ("mJ", 1e-3), ("J", 1.0)))
     if unit == "bytes":
         return _scaled(value, (("B", 1.0), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9)))
     if unit in ("flops", "parameters"):

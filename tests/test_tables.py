@@ -33,7 +33,7 @@ SPEC = {
         (measurement(0.05, "ms", 0.001), "50.0 us ±2.0%"),
         (measurement(0.05, "ms", 0.001, "too noisy"), "50.0 us ±2.0% !"),
         (measurement(166_528, "flops"), "167 kFLOPs"),
-        (measurement(0.0, "ms", 0.01), "0.00 us ±1.0%"),
+        (measurement(0.0, "ms", 0.01), "0.00 ns ±1.0%"),
     ],
 )
 def test_measurement_is_shown_with_half_its_interval_and_a_mark_of_doubt(
