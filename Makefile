@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format schema peers clean
+.PHONY: demo test lint format schema docs peers clean
 
 demo: $(VENV)/.base  ## install, then search networks for handwritten digits (about a minute)
 	$(BIN)/python -m search.run studies/digits.yaml
@@ -21,8 +21,12 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schema: $(VENV)/.base  ## the JSON Schema that editors complete and check studies with
+schema: $(VENV)/.base  ## the JSON Schema and the reference of study files, from the types that check them
 	$(BIN)/python -m search.run --schema > studies/study.schema.json
+	$(BIN)/python -m search.reference > docs/study_file.md
+
+docs: $(VENV)/.dev  ## the documentation as a site in docs/_build; a link that leads nowhere is an error
+	$(BIN)/sphinx-build -q -W --keep-going -n docs docs/_build
 
 PEERS := $(patsubst benchmarks/peers/%.txt,.peers/%/.installed,$(wildcard benchmarks/peers/*.txt))
 peers: $(PEERS)  ## other projects' searches, each in an environment of its own, for benchmarks.search
@@ -45,6 +49,6 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	touch $@ $(VENV)/.base
 
 clean:  ## remove what demo and test made, the environment too
-	rm -rf $(VENV) .peers build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .peers build docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -rf paretune.db paretune.db-shm paretune.db-wal paretune.artifacts reports exports
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

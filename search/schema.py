@@ -76,7 +76,7 @@ def _plain_options(part: Any) -> Schema:
 
 def _target() -> Schema:
     fields = read_part("target", Target).fields
-    properties = {name: _value(item) for name, item in fields.items() if name != "runtime"}
+    properties = {name: value_schema(item) for name, item in fields.items() if name != "runtime"}
     properties["runtime"] = _part("runtime", _plain_options)
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
@@ -96,7 +96,7 @@ def _objective() -> Schema:
 
 def _search() -> Schema:
     fields = read_part("search", SearchSettings).fields
-    properties = {name: _value(item) for name, item in fields.items() if name != "sampler"}
+    properties = {name: value_schema(item) for name, item in fields.items() if name != "sampler"}
     properties["sampler"] = _part("sampler", _plain_options)
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
@@ -137,7 +137,7 @@ def _choices(part: Any) -> Schema:
 
 def _domain(item: Field) -> Schema:
     """A value, a list of values, a range, with or without a condition, perhaps one a stage."""
-    value = _value(item)
+    value = value_schema(item)
     default = {} if item.required else {"default": item.default}
     if item.whole:
         return {**value, **default}
@@ -171,7 +171,8 @@ def _object(properties: Mapping[str, Schema], required: tuple[str, ...]) -> Sche
     }
 
 
-def _value(item: Field) -> Schema:
+def value_schema(item: Field) -> Schema:
+    """Of one value of a field."""
     return _inlined(TypeAdapter(item.annotation).json_schema())
 
 

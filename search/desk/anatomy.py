@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.desk.page import slot
-from search.desk.tables import table
+from search.desk.tables import facts, table
 
 ROW = 24
 """Height of a line of the table in pixels, as in `desk.css`: the graph is drawn to it."""
@@ -53,13 +53,9 @@ def anatomy_html(anatomy: Anatomy, trial: int) -> str:
     """The part of a member's card that tells its layers."""
     if anatomy.problem:
         return f"<p class=dim>Its layers are not shown: {html.escape(anatomy.problem)}</p>"
-    told = "".join(
-        f"<tr><th scope=row>{html.escape(what)}</th><td>{html.escape(text)}</td></tr>"
-        for what, text in anatomy.summary
-    )
     parts = [
         "<h4>Its layers, from the input down; areas of the points are as FLOPs</h4>",
-        f"<table class=facts>{told}</table>",
+        facts(anatomy.summary),
         _layers(anatomy),
     ]
     if anatomy.nodes:

@@ -46,6 +46,15 @@ def table(
     )
 
 
+def facts(told: Sequence[tuple[str, str]]) -> str:
+    """What, and in words."""
+    rows = "".join(
+        f"<tr><th scope=row>{html.escape(what)}</th><td>{html.escape(text)}</td></tr>"
+        for what, text in told
+    )
+    return f"<div class=wide tabindex=0><table class=facts>{rows}</table></div>"
+
+
 def front(view: StudyView, only: Collection[int] | None = None) -> str:
     """One row a member, with intervals and all choices; `only` those of these numbers."""
     names = [o.name for o in view.objectives]
