@@ -39,7 +39,7 @@ A **part** is `NAME`, or `{NAME: {options}}`; some kinds take one of your own,
 | `{low: 8, high: 64, step: 8}` | a range, both ends included |
 | `{low: 0.001, high: 0.1, log: true}` | a range that is searched by its logarithm |
 | `{per_stage: [8, 16]}` | one choice for each stage of the network |
-| `{values: [max, avg], when: {pool: [2, 3]}}` | a choice where `pool` is 2 or 3, else the default |
+| `{values: [max, avg], when: {pool: [2, 3]}}` | only where `pool` is 2 or 3, else the default |
 
 An option that is left out has its default. Quantities carry units: `0.05 ms`, `2 MB`,
 `10 MFLOPs`, `95%`. Editors complete and check the file through `studies/study.schema.json`.
