@@ -29,9 +29,13 @@ def parse_bounds(view: StudyView, texts: Sequence[str]) -> list[Bound]:
         if match[2] not in ("=", sign):
             raise InputError(f"--under: {text!r}: a bound of {objective.name} is written {sign}")
         try:
-            bounds.append((objective, parse_quantity(match[3], objective.unit)))
+            asked = parse_quantity(match[3], objective.unit)
         except ValueError as error:
             raise InputError(f"--under: {objective.name}: {error}") from error
+        if objective.unit == "ratio" and objective.direction == "maximize" and asked > 1:
+            told = f"{match[3]} is more than 1, all of it"
+            raise InputError(f"--under: {objective.name}: {told}; write {match[3]}% or a share")
+        bounds.append((objective, asked))
     return bounds
 
 

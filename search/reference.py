@@ -26,7 +26,7 @@ INTRODUCTION = """\
 
 One YAML file says what is asked and where it is looked for. Any key can be changed for one run:
 `python -m search.run study.yaml search.trials=20`, also deep inside
-(`objectives[1].latency.limit=1ms`), and `${NAME}` is read from the environment. A mistake is told
+(`objectives.latency.limit=1ms`), and `${NAME}` is read from the environment. A mistake is told
 with its line and the remedy before anything is written.
 
 A **part** is `NAME`, or `{NAME: {options}}`; some kinds take one of your own,

@@ -235,7 +235,7 @@ class Session:
             members = read_view(self.store.engine, self.study.name, whole=False).members
             pricer = OriginPricer(self.study, self.store, self.prices, members)
             self.run_jobs(pricer.ask, pricer.tell)
-        view = self.publish(last=True)
+        view = self.publish(last=self.outcome != "interrupted")
         if not show:
             return
         screen = console()

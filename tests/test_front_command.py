@@ -181,6 +181,7 @@ def test_study_is_found_by_name_and_database_too(say: Any) -> None:
         ("small", ("--storage", "nonsense"), "nonsense: not a database that can be used"),
         ("absent.yaml", (), "absent.yaml: cannot be read: No such file or directory"),
         ("small.yaml", ("--under", "latency=2"), "'2' has no unit; write one of: ns, us"),
+        ("small.yaml", ("--under", "accuracy=95"), "95 is more than 1, all of it; write 95%"),
         ("small.yaml", ("--under", "speed=2"), "'speed' is not measured by study 'small'"),
         ("small.yaml", ("--under", "latency"), "'latency' is not OBJECTIVE=QUANTITY"),
     ],
