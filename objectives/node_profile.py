@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from objectives import agent
 from objectives.device import MACHINE, Turnstile
+from objectives.runtimes.onnx_export import SCOPES
 
 PROFILE_S, PROFILE_RUNS = 0.3, (30, 1000)
 """Seconds of profiling, within these numbers of runs (the profile is kept in memory)."""
@@ -103,7 +104,7 @@ def _layers_of_nodes(model: bytes, network: nn.Module) -> Callable[[str, str], s
         node = back if "Conv" in back.op_type else node
         owners = [i.removesuffix(".weight") for i in node.input if i.endswith(".weight")]
         # a folded normalisation gives a node its scope, the weight keeps its own name
-        scopes = [p.value for p in node.metadata_props if p.key.endswith("name_scopes")]
+        scopes = [p.value for p in node.metadata_props if p.key.endswith(SCOPES)]
         told = [*(ast.literal_eval(scopes[0]) if scopes else ()), *owners]
         named = [name for name in told if name in layers.values()]
         return named[-1] if named else layers.get(node.name.rpartition("/")[0], "")

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from conftest import ROOT
 from finished import finished_small
 from numpy.typing import NDArray
 from torch import Tensor
@@ -253,6 +255,15 @@ def test_unquantized_file_answers_like_the_module_to_rounding(plain: Path) -> No
     assert certificate["parity"]["same_answer"] == 1.0
     size = (plain / "exports" / f"plain-{member.number}" / "model.onnx").stat().st_size
     assert certificate["costs"]["size"]["file"]["value"] == size
+
+
+def test_file_says_nothing_of_the_machine_that_made_it(plain: Path) -> None:
+    _, member, _ = exported(plain)
+    file = plain / "exports" / f"plain-{member.number}" / "model.onnx"
+    told = [entry.key for node in onnx.load(file).graph.node for entry in node.metadata_props]
+    assert {key.rpartition(".")[2] for key in told} <= {"name_scopes"}
+    assert str(ROOT).encode() not in file.read_bytes()
+    assert b"site-packages" not in file.read_bytes()
 
 
 def test_eager_runtime_ships_the_module_as_a_program(plain: Path) -> None:

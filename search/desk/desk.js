@@ -128,9 +128,14 @@ function brush(figure) {
 
 // --- a study that is running ---
 
-async function watch() {
-  const before = document.documentElement.dataset.state;
-  if (!before) return;
+// Loaded anew when something is new, but the page stands ten times as long as it takes to open.
+function watch() {
+  const { state, open } = document.documentElement.dataset;
+  const pause = Math.max(3000, 10 * open);
+  if (state) setTimeout(() => look(state, pause), pause);
+}
+
+async function look(before, pause) {
   try {
     const answer = await fetch("state", { cache: "no-store" });
     if (answer.ok && (await answer.text()) !== before) location.reload();
@@ -138,7 +143,7 @@ async function watch() {
     document.getElementById("live").textContent = "the server of this page has ended";
     return;
   }
-  setTimeout(watch, 3000);
+  setTimeout(() => look(before, pause), pause);
 }
 
 // --- drawing: what is looked at first ---
