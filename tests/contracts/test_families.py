@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.steps import SIGNATURES, example_of, signature_of
+from objectives.complexity import analyze_complexity
+from objectives.dataflow import trace_steps
 from spaces.families import FAMILIES, Family
 from spaces.families.convnet import ConvNet
 from spaces.families.layers import ACTIVATIONS, Activation, pooled, pooling
@@ -65,6 +67,22 @@ def test_network_learns_in_every_parameter(name: str) -> None:
     for parameter in network.parameters():
         assert parameter.grad is not None
         assert parameter.grad.isfinite().all()
+
+
+@every_family
+def test_every_layer_is_a_step_between_the_input_and_the_answer(name: str) -> None:
+    family = FAMILIES[name]()
+    network = built(family, signature_of(family))
+    steps = trace_steps(network, example_of(signature_of(family), 2))
+    read = {source for step in steps for source in step.sources}
+    assert read == set(range(len(steps) - 1))  # the last one is read by nobody but the caller
+    assert steps[-1].shape == (signature_of(family)[1],)
+    called = {
+        layer.name
+        for layer in analyze_complexity(network, example_of(signature_of(family), 2)).layers
+        if layer.parameters
+    }
+    assert called <= {step.name for step in steps}
 
 
 @every_family
