@@ -32,7 +32,8 @@ from search.state import Known, State
 from search.store.optuna_study import OptunaStudy
 from search.store.others import Others
 from search.store.records import Front, Keys, StoredTrial
-from search.store.store import PRICED, BehindError, Store
+from search.store.store import BehindError, Store
+from search.store.stored import PRICED
 from search.strategy.gate import broken_limit, violations
 from search.strategy.outlook import Outlook
 from search.strategy.rungs import Rung

@@ -10,6 +10,7 @@ from search.evaluation import Artifact, Evaluation, worked_s
 from search.keys import keys_of
 from search.state import Known
 from search.store.store import Store
+from search.store.stored import Stored
 from search.study import StudySpec
 from spaces.candidate import Candidate
 from spaces.choice import Scalar
@@ -72,7 +73,7 @@ def check_earlier(study: StudySpec, store: Store) -> None:
         InputError: there is none of a name, or it is scored by another metric.
     """
     for name in study.search.warm_start:
-        objectives = store.beside(name).objectives()
+        objectives = Stored(store.engine, name).objectives()
         if name == study.name or objectives is None:
             what = "is this study" if name == study.name else "is not in the database"
             raise InputError(
@@ -93,7 +94,7 @@ def earlier_trials(study: StudySpec, store: Store) -> dict[str, Earlier]:
     """
     found: dict[str, Earlier] = {}
     for name in study.search.warm_start:
-        theirs = store.beside(name)
+        theirs = Stored(store.engine, name)
         files, known = theirs.artifacts(), theirs.keys()
         for item in theirs.trials():
             scores = _scores(study, item.evaluations)

@@ -16,7 +16,7 @@ from search.evaluation import Status
 from search.pareto import Array, Scale
 from search.store import schema
 from search.store.database import open_database
-from search.store.store import Store
+from search.store.stored import Stored
 from spaces.candidate import Candidate
 
 
@@ -151,21 +151,21 @@ def read_view(engine: Engine, name: str, *, whole: bool = True) -> StudyView:
         ).mappings()
         run_rows = tuple(dict(run) for run in runs)
         fronts = _fronts(connection, name, newest=not whole)
-    store = Store(engine, name)
+    stored = Stored(engine, name)
     partial = bool(fronts) and not whole
-    stored = store.trials(fronts[-1].members if partial else None)
-    priced = [] if partial else store.priced()
-    confirmations = store.confirmations()
+    trials = stored.trials(fronts[-1].members if partial else None)
+    priced = [] if partial else stored.priced()
+    confirmations = stored.confirmations()
     again = (found for rounds in confirmations.values() for found in rounds.values())
-    readings = [*store.readings(), *readings_of(again)]
+    readings = [*stored.readings(), *readings_of(again)]
     return StudyView(
         name=name,
         created_at=row.created_at,
         objectives=tuple(ObjectiveView(**objective) for objective in row.objectives),
         scale=Scale(**row.scale) if row.scale else None,
         plan=row.plan or {},
-        trials=tuple(_trial(trial, readings) for trial in stored if trial.repeats is None),
-        num_repeats=sum(trial.repeats is not None for trial in stored),
+        trials=tuple(_trial(trial, readings) for trial in trials if trial.repeats is None),
+        num_repeats=sum(trial.repeats is not None for trial in trials),
         fronts=fronts,
         runs=run_rows,
         task=row.definition["task"],
