@@ -111,7 +111,8 @@ def _space() -> Schema:
         }
         for kind in ("family", "step")
     }
-    step = {"anyOf": [{"type": "string"}, named["step"]]}
+    step: Schema = {"anyOf": [{"type": "string"}, named["step"]]}
+    nothing: list[Schema] = [{"type": "null"}, {"type": "object", "maxProperties": 0}]
     return {
         "type": "object",
         "required": ["architecture"],
@@ -122,7 +123,7 @@ def _space() -> Schema:
             },
             "training": _choices(Training),
             "augmentation": _choices(Augmentation),
-            "compression": {"anyOf": [step, {"type": "array", "minItems": 1, "items": step}]},
+            "compression": {"anyOf": [step, {"type": "array", "items": step}, *nothing]},
         },
     }
 

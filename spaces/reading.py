@@ -86,7 +86,7 @@ def _read_families(raw: object, resolve: Resolve) -> tuple[Group, ...]:
 
 
 def _read_steps(raw: object, resolve: Resolve) -> tuple[Group, ...]:
-    if raw is None:
+    if raw in (None, [], {}):
         return ()
     path: tuple[str | int, ...] = ("compression",)
     groups = tuple(

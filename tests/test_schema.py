@@ -113,6 +113,7 @@ ACCEPTED = [
     ("space/augmentation/flip", [True, False]),
     ("space/compression", "prune"),
     ("space/compression", {"prune": None, "quantize": None}),
+    ("space/compression", []),
     ("space/compression/0/prune/round_to", [1, 4]),
 ]
 
@@ -202,7 +203,7 @@ REJECTED = [
     ("space/training/momentum", 1.0),
     ("space/augmentation/flip", "yes"),
     ("space/augmentation/shift", 1.5),
-    ("space/compression", []),
+    ("space/compression", [3]),
     ("space/compression", 3),
     ("space/compression/0/prune/ratio", [0.0, 1.0]),
     ("space/compression/0/prune/round_to", 3),

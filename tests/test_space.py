@@ -475,6 +475,12 @@ def test_size_with_a_continuous_choice_still_counts_the_finite_ones() -> None:
     assert space.size() == (2, 1)
 
 
+@pytest.mark.parametrize("raw", [None, [], {}])
+def test_no_compression_may_be_written_as_what_is_empty(raw: object) -> None:
+    section = {"architecture": "lenet", "compression": raw}
+    assert read(section).compression == ()
+
+
 def test_same_generator_draws_the_same_assignment() -> None:
     assert drawn(3) == drawn(3) != drawn(4)
 
