@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,18 @@ def test_layers_are_timed_and_held_against_the_roofline_where_that_is_asked(
             (tag, a.get("id")) for tag, a in card.elements
         ]
         assert f"roofline-{member.number}" in data["figures"]
+
+
+def test_layers_are_counted_where_the_target_is_another_machine(
+    finished: Path, view: StudyView
+) -> None:
+    study = read_study(finished / "small.yaml")
+    away = replace(study.targets["cpu"], device="ssh://me@elsewhere")
+    found = anatomies(replace(study, targets={"cpu": away}), view, measure=True)
+    for anatomy in found.values():
+        assert anatomy.lines
+        assert anatomy.roofline is None
+        assert [text for what, text in anatomy.summary if "not timed" in text]
 
 
 def test_network_that_cannot_be_built_any_more_says_so_on_its_card(

@@ -4,11 +4,10 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor, nn
-
 from objectives.dataflow import INPUT, Step, trace_steps
 from objectives.layer_timing import layer_costs
 from objectives.recording import record_calls
+from objectives.runtimes.remote import PREFIX
 from search.analysis.figure import roofline_figure
 from search.analysis.findings import Findings, findings
 from search.analysis.from_study import build, latency_limit
@@ -50,9 +49,22 @@ def anatomies(study: StudySpec, view: StudyView, *, measure: bool = False) -> di
 def _anatomy(study: StudySpec, member: TrialView, measure: bool) -> Anatomy:
     network, inputs, precision, notes = build(member.candidate, study)
     steps = trace_steps(network, inputs[:2])
-    if measure:
-        subject = _subject(study, member, network, inputs, precision, notes)
+    name = _timed_here(study) if measure else None
+    if name is not None:
+        subject = Subject(
+            title=f"trial {member.number}",
+            network=network,
+            calibration=inputs,
+            target=study.targets[name],
+            precision=precision,
+            limit_ms=latency_limit(study, name),
+            study=study,
+            candidate=member.candidate,
+            notes=notes,
+        )
         return _measured(steps, findings(subject, measure=False, what_if=False))
+    if measure:
+        notes = (*notes, "layers are not timed: none of the study's targets is this machine")
     called = record_calls(network, inputs[:1])
     costs, parameters, more = layer_costs(network, inputs[:1], called)
     counted = _laid_out(steps, costs_sheet(costs), {c.name: c.forward_flops for c in costs})
@@ -61,30 +73,12 @@ def _anatomy(study: StudySpec, member: TrialView, measure: bool) -> Anatomy:
     return dataclasses.replace(counted, summary=(*facts, *told_too))
 
 
-def _subject(
-    study: StudySpec,
-    member: TrialView,
-    network: nn.Module,
-    inputs: Tensor,
-    precision: str,
-    notes: tuple[str, ...],
-) -> Subject:
-    """The member on the first of the study's targets that this machine is."""
-    here = {name: target for name, target in study.timed.items() if target.check() is None}
-    if not here:
-        raise InputError("none of the study's targets is this machine")
-    name, target = next(iter(here.items()))
-    return Subject(
-        title=f"trial {member.number}",
-        network=network,
-        calibration=inputs,
-        target=target,
-        precision=precision,
-        limit_ms=latency_limit(study, name),
-        study=study,
-        candidate=member.candidate,
-        notes=notes,
-    )
+def _timed_here(study: StudySpec) -> str | None:
+    """The first target on which PyTorch can run here: not over ssh."""
+    for name, target in study.timed.items():
+        if not target.device.startswith(PREFIX) and target.check() is None:
+            return name
+    return None
 
 
 def _measured(steps: Sequence[Step], found: Findings) -> Anatomy:
