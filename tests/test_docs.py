@@ -83,6 +83,16 @@ def test_study_on_a_page_is_one_that_the_schema_knows(page: str, block: str) -> 
     assert [e.message for e in Draft202012Validator(study_schema()).iter_errors(data)] == []
 
 
+@pytest.mark.parametrize("page", NAMES)
+def test_options_in_the_text_of_a_page_are_ones_that_the_schema_knows(page: str) -> None:
+    sections = study_schema()["properties"]
+    keys = "|".join(sections)
+    for key, value in re.findall(rf"`({keys}): (\{{.*?\}})`", (DOCS / page).read_text()):
+        data = YAML(typ="safe", pure=True).load(value)
+        wrong = [e.message for e in Draft202012Validator(sections[key]).iter_errors(data)]
+        assert wrong == [], f"{key}: {value}"
+
+
 def test_every_row_of_readmes_tasks_has_a_page_with_a_study() -> None:
     told = " ".join(page.read_text() for page in PAGES if page.parent.name == "howto")
     assert [name for name in TABLES["task"] if f"`{name}`" not in told and name not in told] == []
