@@ -28,6 +28,7 @@ from search.desk.figures import running_s
 from search.desk.importance import importances
 from search.desk.report import page
 from search.evaluation import Status
+from search.members import knee_of
 from search.report import report_path
 from search.spec import read_study
 from search.store.view import ObjectiveView, StudyView, TrialView, view_of
@@ -494,6 +495,22 @@ def test_of_very_many_candidates_the_members_and_some_others_are_drawn(
     assert {"0", "399"} < set(data["cards"])
     assert len(data["cards"]) == 52
     assert "trained to the end 400" in Reader(html).text or "weights" in Reader(html).text
+
+
+def test_of_a_front_of_thousands_some_members_are_listed_the_knee_and_the_best_among_them() -> (
+    None
+):
+    trials = [
+        trial(n, accuracy=n / 5000, flops=2e3 + n, latency=0.1 * (1 + n / 5000))
+        for n in range(3000)
+    ]
+    view = study(trials, range(3000))
+    html = page(view)
+    rows = {a["data-trial"] for _, a in Reader(html).elements if "data-trial" in a}
+    assert 490 <= len(rows) <= 500
+    assert {str(knee_of(view, view.members).number), "2999"} <= rows
+    assert "of 3,000 members, evenly" in Reader(html).text
+    assert len(html) < 5e6
 
 
 # --- while a study runs ---

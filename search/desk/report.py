@@ -21,13 +21,15 @@ from search.desk.importance import importances
 from search.desk.page import framed, slot
 from search.desk.spent import spent
 from search.desk.tables import compressed, conditions, confirmed, front, steps, timings
-from search.members import knee_of
+from search.members import knee_of, some_of
 from search.store.view import StudyView
 
 AXES = 6
 """Choices beside the objectives in the parallel coordinates: those that decide most."""
 DRAWN = 2500
 """Candidates beside the members that figures show and that have a card: more are a cloud."""
+LISTED = 500
+"""Members that figures and tables show at most."""
 CHARTED = 15
 """Choices of a chart of importance at most."""
 
@@ -69,17 +71,17 @@ def page(
         [
             _top(view),
             answer(view),
-            _front(view, figures, len(some.trials)),
+            _front(view, some, figures),
             confirmed(view),
-            steps(view),
+            steps(some),
             _decides(figures),
-            compressed(view),
+            compressed(some),
             "<h2 id=spent>What was spent, and what was spared</h2>",
             spent(view),
             _grid(figures, "over-", "curves"),
             "<h2 id=measured>How the costs were measured</h2>",
-            timings(view),
-            conditions(view.members),
+            timings(some),
+            conditions(some.members),
         ]
     )
     data = {
@@ -97,28 +99,39 @@ def _top(view: StudyView) -> str:
 
 
 def thinned(view: StudyView) -> StudyView:
-    """The study with at most `DRAWN` candidates beside the members, evenly over its course."""
+    """The study with at most `LISTED` members, and `DRAWN` others evenly over its course."""
     members = {member.number for member in view.members}
+    shown = {member.number for member in some_of(view, view.members, LISTED)}
     others = [trial for trial in view.trials if trial.number not in members]
-    if len(others) <= DRAWN:
+    if shown == members and len(others) <= DRAWN:
         return view
-    step = len(others) / DRAWN
-    kept = members | {others[int(place * step)].number for place in range(DRAWN)}
-    return replace(view, trials=tuple(t for t in view.trials if t.number in kept))
+    step = max(1.0, len(others) / DRAWN)
+    places = range(min(DRAWN, len(others)))
+    kept = shown | {others[int(place * step)].number for place in places}
+    newest = [replace(front, members=tuple(sorted(shown))) for front in view.fronts[-1:]]
+    return replace(
+        view,
+        trials=tuple(t for t in view.trials if t.number in kept),
+        fronts=(*view.fronts[:-1], *newest),
+    )
 
 
-def _front(view: StudyView, figures: dict[str, object], drawn: int) -> str:
-    """Figures, table and card of the front."""
+def _front(view: StudyView, some: StudyView, figures: dict[str, object]) -> str:
+    """Figures, table and card of the front; of a long one of `some`."""
     if not view.members:
         return _grid(figures, "pair-", "space")
-    less = f" (drawn are {drawn:,} of {len(view.trials):,})" if drawn < len(view.trials) else ""
+    drawn, all_of_them = len(some.trials), len(view.trials)
+    less = f" (drawn are {drawn:,} of {all_of_them:,})" if drawn < all_of_them else ""
+    listed, members = len(some.members), len(view.members)
+    told = f"Listed are {listed:,} of {members:,} members, evenly"
+    more = f"<p class=dim>{told}; <code>search.front --csv</code> has all.</p>"
     boxes = "".join(
         f'<label><input type=checkbox data-group="{group}"{" checked" * shown}> {group}</label> '
         for group, shown in ((DOMINATED, True), (INFEASIBLE, False))
     )
     return (
         f"<h2 id=front>The front</h2><p class=request>Show candidates that are {boxes}{less}</p>"
-        f"{_grid(figures, 'pair-', 'space')}{front(view)}"
+        f"{_grid(figures, 'pair-', 'space')}{more if listed < members else ''}{front(some)}"
         "<section id=card aria-live=polite></section>"
         "<h3>All choices side by side</h3><p class=dim>Candidates that were trained to the end; "
         "members of the front in blue. Draw along an axis to keep a range: other rows of the "
