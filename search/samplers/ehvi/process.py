@@ -74,7 +74,7 @@ def prior(num_groups: int) -> tuple[Array, Array]:
     than wider ones and than one that grows with the dimension (Hvarfner et al. 2024,
     arXiv:2402.02229). Targets have variance 1.
     """
-    means = np.array([*np.full(num_groups, -3.0), 0.0, -2.0, -4.0])
+    means = np.array([*np.full(num_groups, -3.0), 0.0, 0.0, -4.0])
     deviations = np.array([*np.full(num_groups, 1.0), 1.0, 1.5, 1.5])
     return means, deviations
 
