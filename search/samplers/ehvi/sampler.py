@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.samplers.ehvi.box import Box, default_box
 from search.samplers.ehvi.describing import Describer, Several, few, remembered
 from search.samplers.ehvi.encoding import Encoding
-from search.samplers.ehvi.model import Curves, Model
+from search.samplers.ehvi.model import Curves, Effort, Model
 from search.samplers.ehvi.pool import Parameters, Space, neighbours, random_ones, recombined
 from search.samplers.ehvi.process import Array, Description, Hyper, Process
 
@@ -77,6 +77,8 @@ class EHVISampler(BaseSampler):
         priced: Sequence[Mapping[str, Any]] = (),
         curves: Callable[[int], Curve] | None = None,
         curve_of: int = 0,
+        seconds: Callable[[int], float] | None = None,
+        thrift: Callable[[], float] = lambda: 1.0,
         features: Callable[[Several], Array] | None = None,
         features_at_once: int = 16,
         pool: int = 1000,
@@ -96,6 +98,9 @@ class EHVISampler(BaseSampler):
                 share of a full training, above 0 to 1, and the value then. Trials in flight and
                 those that were stopped have one too.
             curve_of: index of that objective.
+            seconds: number of a trial -> what its training took, NaN where unknown. If given, the
+                growth expected of a candidate is divided by the seconds expected of it ...
+            thrift: ... to this power, 0 to 1, asked for every proposal.
             features: n candidates -> (n, f) numbers of their networks, any scale.
             features_at_once: candidates whose features are asked for in one proposal; if there
                 are more, those come first that are promising by features guessed from choices.
@@ -113,6 +118,7 @@ class EHVISampler(BaseSampler):
         self._costs = costs
         self._priced = tuple(priced)
         self._curves, self._curve_of = curves, curve_of
+        self._seconds, self._thrift = seconds, thrift
         self._features = features
         self._features_at_once = features_at_once
         self._pool = pool
@@ -229,6 +235,7 @@ class EHVISampler(BaseSampler):
             self._process,
             known=None if self._costs is None else partial(self._known_losses, box),
             floor=0.0 if box.bounded else -np.inf,
+            effort=self._effort(past.trials[: past.num_over]),
         )
 
     def _affordable(self, space: Space, past: Past, candidates: list[Parameters]) -> Parameters:
@@ -261,13 +268,13 @@ class EHVISampler(BaseSampler):
     ) -> list[Parameters]:
         """The most promising candidates, relatives of those looked at too, told exactly."""
         rough = self._features is not None and self._features_at_once < len(candidates)
-        worth = model.worth(candidates, rough=rough)
+        worth = model.rate(candidates, rough=rough)
         for _ in range(CLIMBS):
             top = [candidates[i] for i in np.argsort(-worth, kind="stable")[:PROMISING]]
             more = self._fresh(neighbours(space, top, self._pool // 10, self._rng), seen)
             if more:
                 candidates = candidates + more
-                worth = np.concatenate([worth, model.worth(more, rough=rough)])
+                worth = np.concatenate([worth, model.rate(more, rough=rough)])
         if not rough and at_once == 1:
             return [candidates[int(np.argmax(worth))]]
         closer = max(self._features_at_once, 2 * at_once) if rough else PROMISING * at_once
@@ -316,6 +323,14 @@ class EHVISampler(BaseSampler):
         table[:, self._curve_of] = values
         losses = box.losses(table)[:, self._curve_of]
         return Curves(self._curve_of, np.array(rows, dtype=np.int64), np.array(shares), losses)
+
+    def _effort(self, trials: Sequence[FrozenTrial]) -> Effort | None:
+        """What the trials that are over took, as far as it is known."""
+        if self._seconds is None:
+            return None
+        seconds = np.array([self._seconds(trial.number) for trial in trials], dtype=np.float64)
+        rows = np.flatnonzero(seconds > 0)
+        return Effort(rows, seconds[rows], self._thrift())
 
     def _process(self, objective: int, known: Description, targets: Array) -> Process:
         """A process on what is known of an objective; hyper-parameters are not always refitted."""
