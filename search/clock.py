@@ -19,4 +19,5 @@ class Clock:
     @property
     def left(self) -> float:
         """Share of the time that is left, 0 to 1; always 1 without a limit."""
-        return max(0.0, 1 - (time.monotonic() - self.began_s) / self.limit_s)
+        spent_s = time.monotonic() - self.began_s
+        return 1 - spent_s / self.limit_s if spent_s < self.limit_s else 0.0

@@ -102,6 +102,10 @@ class StudyKnowledge:
             return float("nan")
         return sum(worked_s(e.seconds) for e in known.evaluations if e.rung) or float("nan")
 
+    def toil(self, several: Sequence[Parameters]) -> Array:
+        """Logarithm of the FLOPs of their networks before compression."""
+        return self.features(several)[:, NAMES.index("log10_flops")]
+
     def hurried(self) -> bool:
         """As `search.time` says."""
         return self.clock.limited

@@ -60,6 +60,7 @@ class EHVI:
             curve_of=known.scored(),
             seconds=known.seconds if self.per_second and known.hurried() else None,
             thrift=known.time_left,
+            toil=known.toil if self.per_second and known.hurried() else None,
             features=known.features if self.features else None,
         )
 

@@ -41,6 +41,9 @@ class Knowledge(Protocol):
     def seconds(self, trial: int) -> float:
         """What a full training took, NaN of a trial that had none of its own."""
 
+    def toil(self, several: Sequence[Parameters]) -> NDArray[np.float64]:
+        """(n,) what orders candidates by the time of their training, NaN where it is not known."""
+
     def hurried(self) -> bool:
         """Whether time is what the study is limited by."""
 

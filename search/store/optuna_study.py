@@ -307,7 +307,7 @@ class Renumbered:
         self.space, self.box, self.active = known.space, known.box, known.active
         self.costs, self.priced, self.features = known.costs, known.priced, known.features
         self.scored = known.scored
-        self.hurried, self.time_left = known.hurried, known.time_left
+        self.hurried, self.time_left, self.toil = known.hurried, known.time_left, known.toil
 
     def curve(self, trial: int) -> Sequence[tuple[float, float]]:
         """Of the trial that has this number in memory; none of what is no trial."""

@@ -39,6 +39,8 @@ is little beside what none of them knows."""
 MOST_AT_ONCE = 32
 STARTERS = 300
 """Random candidates of which an affordable one is taken before the model is used ..."""
+QUICK_OF = 4
+"""Where time counts, starters are among the quickest: one in so many of those priced."""
 FEWEST_COSTS = 4
 """... once so many costs are known."""
 
@@ -79,6 +81,7 @@ class EHVISampler(BaseSampler):
         curve_of: int = 0,
         seconds: Callable[[int], float] | None = None,
         thrift: Callable[[], float] = lambda: 1.0,
+        toil: Callable[[Several], Array] | None = None,
         features: Callable[[Several], Array] | None = None,
         features_at_once: int = 16,
         pool: int = 1000,
@@ -101,6 +104,9 @@ class EHVISampler(BaseSampler):
             seconds: number of a trial -> what its training took, NaN where unknown. If given, the
                 growth expected of a candidate is divided by the seconds expected of it ...
             thrift: ... to this power, 0 to 1, asked for every proposal.
+            toil: n candidates -> (n,) what orders them by the seconds of their training before any
+                seconds are known, NaN where it cannot be told. If given, the model starts from
+                `priced` ones that are quick to train.
             features: n candidates -> (n, f) numbers of their networks, any scale.
             features_at_once: candidates whose features are asked for in one proposal; if there
                 are more, those come first that are promising by features guessed from choices.
@@ -118,7 +124,7 @@ class EHVISampler(BaseSampler):
         self._costs = costs
         self._priced = tuple(priced)
         self._curves, self._curve_of = curves, curve_of
-        self._seconds, self._thrift = seconds, thrift
+        self._seconds, self._thrift, self._toil = seconds, thrift, toil
         self._features = features
         self._features_at_once = features_at_once
         self._pool = pool
@@ -153,7 +159,8 @@ class EHVISampler(BaseSampler):
             return random_ones(search_space, 1, self._rng)[0]
         model = self._model(search_space, past)
         if model is None:
-            return self._affordable(search_space, past, candidates)
+            quick = self._quick(self._fresh([dict(each) for each in self._priced], seen))
+            return self._affordable(search_space, past, candidates) if quick is None else quick
         parents = [past.asked[row] for row in model.parents()]
         # of the relatives of good ones nearly as many as random ones
         candidates += self._fresh(
@@ -237,6 +244,22 @@ class EHVISampler(BaseSampler):
             floor=0.0 if box.bounded else -np.inf,
             effort=self._effort(past.trials[: past.num_over]),
         )
+
+    def _quick(self, candidates: list[Parameters]) -> Parameters | None:
+        """One of those within the reference that are among the quickest to train, if that is known.
+
+        Source: a cost-effective initial design, Lee et al. 2020, arXiv:2003.10870.
+        """
+        box = self._box()
+        if box is None or self._toil is None or self._costs is None or not candidates:
+            return None
+        losses = box.losses(self._costs(candidates))
+        within = (np.isnan(losses) | (losses <= 1)).all(axis=1)
+        some = [candidates[row] for row in np.flatnonzero(within)]
+        if not some:
+            return None
+        order = np.argsort(self._toil(some), kind="stable")
+        return some[self._rng.choice(order[: max(1, len(self._priced) // QUICK_OF)])]
 
     def _affordable(self, space: Space, past: Past, candidates: list[Parameters]) -> Parameters:
         """The first candidate that costs, by one deviation, less than the reference; or nearly."""
