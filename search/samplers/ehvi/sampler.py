@@ -159,7 +159,7 @@ class EHVISampler(BaseSampler):
             return random_ones(search_space, 1, self._rng)[0]
         model = self._model(search_space, past)
         if model is None:
-            quick = self._quick(self._fresh([dict(each) for each in self._priced], seen))
+            quick = self._quick(past)
             return self._affordable(search_space, past, candidates) if quick is None else quick
         parents = [past.asked[row] for row in model.parents()]
         # of the relatives of good ones nearly as many as random ones
@@ -245,12 +245,19 @@ class EHVISampler(BaseSampler):
             effort=self._effort(past.trials[: past.num_over]),
         )
 
-    def _quick(self, candidates: list[Parameters]) -> Parameters | None:
-        """One of those within the reference that are among the quickest to train, if that is known.
+    def _quick(self, past: Past) -> Parameters | None:
+        """One of the quickest to train of those that are priced, within the reference and untried.
 
-        Source: a cost-effective initial design, Lee et al. 2020, arXiv:2003.10870.
+        None if that is not known. Source: a cost-effective initial design, Lee et al. 2020,
+        arXiv:2003.10870.
         """
         box = self._box()
+        tried = {
+            self._name(asked)
+            for trial, asked in zip(past.trials, past.asked, strict=True)
+            if trial.number >= 0
+        }
+        candidates = self._fresh([dict(each) for each in self._priced], tried)
         if box is None or self._toil is None or self._costs is None or not candidates:
             return None
         losses = box.losses(self._costs(candidates))
@@ -259,7 +266,7 @@ class EHVISampler(BaseSampler):
         if not some:
             return None
         order = np.argsort(self._toil(some), kind="stable")
-        return some[self._rng.choice(order[: max(1, len(self._priced) // QUICK_OF)])]
+        return some[int(self._rng.choice(order[: max(1, len(self._priced) // QUICK_OF)]))]
 
     def _affordable(self, space: Space, past: Past, candidates: list[Parameters]) -> Parameters:
         """The first candidate that costs, by one deviation, less than the reference; or nearly."""
