@@ -479,6 +479,31 @@ def test_seconds_that_nobody_knows_change_nothing() -> None:
     assert [t.params for t in told.trials] == [t.params for t in untold.trials]
 
 
+def test_starters_are_quick_ones_of_those_priced_within_the_reference() -> None:
+    """Who is quick by `toil` is dear here: the reference excludes the quickest of all."""
+    tight = Box((1.0, 1.0), (0.0, 12.0), (False, True))
+    rng = np.random.default_rng(5)
+    priced = [EVERYTHING[i] for i in rng.choice(len(EVERYTHING), 16, replace=False)]
+
+    def toil(several: Sequence[Mapping[str, Any]]) -> Array:
+        return np.array([math.nan if p["c"] == 5 else -values_of(p)[1] for p in several])
+
+    def asked(**options: Any) -> list[dict[str, Any]]:
+        study = searched(
+            4, box=lambda: tight, startup=100, costs=costs_of, priced=priced, **options
+        )
+        return [t.params for t in study.trials]
+
+    within = [p for p in priced if values_of(p)[1] <= 12]
+    assert len(within) < len(priced)
+    quickest = sorted(within, key=lambda p: (p["c"] == 5, -values_of(p)[1]))
+    quick = asked(toil=toil)
+    assert len({tuple(p.values()) for p in quick}) == 4
+    for place, parameters in enumerate(quick):  # one of the four quickest that are left
+        assert parameters in quickest[: 4 + place]
+    assert any(parameters not in quickest[:7] for parameters in asked())
+
+
 def test_start_keeps_to_what_is_affordable_as_far_as_prices_tell() -> None:
     """Two of three candidates are beyond the reference; the prices of ten others are known."""
     tight, rng = Box((1.0, 1.0), (0.0, 7.0), (False, True)), np.random.default_rng(5)

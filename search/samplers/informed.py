@@ -37,7 +37,8 @@ class EHVI:
     """Whether the model reads scores at lower rungs, also of candidates that were stopped."""
 
     per_second: bool = True
-    """Whether growth per second of training is sought where the study's `time` is limited."""
+    """Whether growth per second of training is sought, from a start with quick ones, where the
+    study's `time` is limited."""
 
     def build(self, seed: int, trials: int, known: Knowledge | None = None) -> EHVISampler:
         """With what the study knows, or from Optuna's trials alone."""
