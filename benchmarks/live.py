@@ -59,8 +59,6 @@ PEERS = {
     "nsga2": ("search.sampler={{nsga2: {{population: 20}}}}", *PLAIN),
     "tpe": ("search.sampler=tpe", *PLAIN),
 }
-OWN = ("search.time={given} s",)
-"""What ours is told besides: that time is what counts."""
 OURS = {
     "all": (),
     "no known costs": ("search.sampler={{ehvi: {{known_costs: false}}}}",),
@@ -68,7 +66,6 @@ OURS = {
     "no gate": ("search.gate=0",),
     "no rungs": ("search.rungs=[{epochs}]",),
     "no fan-out": ("search.fanout=0",),
-    "not per second": ("search.sampler={{ehvi: {{per_second: false}}}}",),
 }
 """Method -> overrides of the study."""
 
@@ -136,14 +133,13 @@ def searched(case: Case, method: str, seed: int, own: dict[str, Any]) -> dict[st
     """One run; `own`: rows of this seed so far."""
     peers = {peer: own[peer]["curve"][-1][1] for peer in PEERS if peer in own}
     meter = Meter(case.given_s)
-    overrides = case.overrides + (PEERS[method] if method in PEERS else OWN + OURS[method])
     with tempfile.TemporaryDirectory() as folder:
         settings = (
             f"storage=sqlite:///{folder}/live.db",
             f"artifacts={folder}/artifacts",
             f"seed={seed}",
             "search.trials=100000",
-            *(o.format(epochs=case.epochs, given=case.given_s) for o in overrides),
+            *(o.format(epochs=case.epochs) for o in case.overrides + (PEERS | OURS)[method]),
         )
         with Session.open(str(STUDIES / case.study), settings) as session:
             planner = Planner(session.study, session.store, session.prices)

@@ -8,8 +8,6 @@ import torch
 
 from objectives.tasks import load
 from search.applying import real_inputs
-from search.clock import Clock
-from search.evaluation import worked_s
 from search.pareto import Array, Scale
 from search.prices import Prices
 from search.samplers.distributions import distributions
@@ -34,14 +32,10 @@ class StudyKnowledge:
         scale: Scale,
         trials: Mapping[int, Known],
         plan: Sequence[Candidate],
-        clock: Clock | None = None,
     ) -> None:
         """`plan`: candidates that were priced before the first trial."""
         self.study, self.prices, self.scale, self.trials = study, prices, scale, trials
         self.plan = plan
-        self.clock = clock or Clock()
-        self._trained_by: dict[str, int] = {}
-        """Train key -> the trial whose training it was."""
         self.splits = load(study.task)
         self._example = real_inputs(study, 2)
         self._recipes: dict[tuple[object, ...], str] = {}
@@ -92,27 +86,6 @@ class StudyKnowledge:
             for each in known.evaluations
             if metric in each.measurements
         ]
-
-    def seconds(self, trial: int) -> float:
-        """Of all rungs; of trials that share a training, the first that is asked for has it."""
-        known = self.trials.get(trial)
-        if known is None or known.final is None or known.final.status != "done":
-            return float("nan")
-        if self._trained_by.setdefault(known.keys.train_key, trial) != trial:
-            return float("nan")
-        return sum(worked_s(e.seconds) for e in known.evaluations if e.rung) or float("nan")
-
-    def toil(self, several: Sequence[Parameters]) -> Array:
-        """Logarithm of the FLOPs of their networks before compression."""
-        return self.features(several)[:, NAMES.index("log10_flops")]
-
-    def hurried(self) -> bool:
-        """As `search.time` says."""
-        return self.clock.limited
-
-    def time_left(self) -> float:
-        """Of `search.time`."""
-        return self.clock.left
 
     def scored(self) -> int:
         """Index of the task's metric among the objectives."""

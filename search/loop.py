@@ -6,6 +6,7 @@ can be told again. Other runs may share the study: before each step we take up w
 """
 
 import dataclasses
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +21,6 @@ from objectives.training.settings import BEST_TEACHER
 from objectives.units import parse_quantity
 from search.artifacts import store_at
 from search.children import Children
-from search.clock import Clock
 from search.errors import RunFailedError
 from search.evaluation import Artifact, Evaluation, Job, Price, Status, Train, worked_s
 from search.files import Files
@@ -76,8 +76,7 @@ class Loop:
         self.state = State()
         self.ready: deque[Job] = deque()
         self.trials: dict[int, Known] = {}
-        self.clock = _clock(study)
-        self.known = StudyKnowledge(study, prices, scale, self.trials, store.planned(), self.clock)
+        self.known = StudyKnowledge(study, prices, scale, self.trials, store.planned())
         self.outlook = Outlook(self.known, study.search.gate)
         self.first: dict[str, int] = {}
         """Candidate key -> the trial that had it first."""
@@ -99,6 +98,7 @@ class Loop:
         """Trial that is done -> value of every objective."""
         self.repeats_in_a_row = 0
         self.num_distinct = _num_distinct(study)
+        self.deadline = self._deadline()
         self.others.gone()
         optuna.propose_by(
             study.search.sampler,
@@ -604,6 +604,10 @@ class Loop:
         else:
             self._admit(number, parameters)
 
+    def _deadline(self) -> float:
+        limit = self.study.search.time
+        return time.monotonic() + parse_quantity(limit, "ms") / 1e3 if limit else float("inf")
+
     def _enough(self) -> bool:
         """Whether no more candidates are to be proposed."""
         if self.repeats_in_a_row >= REPEATS_IN_A_ROW or len(self.first) >= self.num_distinct:
@@ -611,13 +615,8 @@ class Loop:
         return (
             self.state.exhausted
             or self.state.trials - self.state.known >= self.study.search.trials
-            or not self.clock.left
+            or time.monotonic() >= self.deadline
         )
-
-
-def _clock(study: StudySpec) -> Clock:
-    limit = study.search.time
-    return Clock(parse_quantity(limit, "ms") / 1e3) if limit else Clock()
 
 
 def _num_distinct(study: StudySpec) -> float:

@@ -54,8 +54,7 @@ class SearchSettings:
     trials: int = Field(default=60, ge=1)
     """Candidates to evaluate; repeats do not count, infeasible and failed ones do."""
     time: str | None = None
-    """No new candidate after this long, such as `30 min`; running ones are finished. The sampler
-    `ehvi` then seeks growth per second instead of growth per candidate."""
+    """No new candidate after this long, such as `30 min`; running ones are finished."""
     rungs: tuple[int, ...] = (1, 3, 9)
     """Epochs at which candidates are compared; the last is a full training."""
     reduction: float = Field(default=3.0, ge=1)

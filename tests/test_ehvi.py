@@ -441,69 +441,6 @@ def test_curves_of_stopped_trials_teach() -> None:
     assert taught > untaught + 0.05
 
 
-def test_what_promises_most_per_second_comes_first_where_seconds_are_told() -> None:
-    """A training takes e^(0.8 a) seconds; a helps and costs as b does."""
-
-    def spent(seed: int, **options: Any) -> float:
-        asked: list[int] = []
-        study = optuna.create_study(
-            directions=["maximize", "minimize"],
-            sampler=EHVISampler(
-                seed=seed,
-                startup=4,
-                space=GRID,
-                pool=60,
-                box=lambda: BOX,
-                costs=costs_of,
-                seconds=(lambda number: math.exp(0.8 * asked[number])) if options else None,
-                **options,
-            ),
-        )
-        for _ in range(16):
-            trial = study.ask(dict(GRID))
-            asked.append(trial.params["a"])
-            study.tell(trial, values_of(trial.params))
-        return sum(math.exp(0.8 * a) for a in asked[4:])
-
-    runs = [
-        (spent(s), spent(s, thrift=lambda: 0.0), spent(s, thrift=lambda: 1.0)) for s in range(5)
-    ]
-    for unaware, careless, thrifty in runs:
-        assert careless == unaware  # a power of 0 divides by 1
-        assert thrifty < unaware
-
-
-def test_seconds_that_nobody_knows_change_nothing() -> None:
-    told = searched(14, box=lambda: BOX, costs=costs_of, seconds=lambda number: math.nan)
-    untold = searched(14, box=lambda: BOX, costs=costs_of)
-    assert [t.params for t in told.trials] == [t.params for t in untold.trials]
-
-
-def test_starters_are_quick_ones_of_those_priced_within_the_reference() -> None:
-    """Who is quick by `toil` is dear here: the reference excludes the quickest of all."""
-    tight = Box((1.0, 1.0), (0.0, 12.0), (False, True))
-    rng = np.random.default_rng(5)
-    priced = [EVERYTHING[i] for i in rng.choice(len(EVERYTHING), 16, replace=False)]
-
-    def toil(several: Sequence[Mapping[str, Any]]) -> Array:
-        return np.array([math.nan if p["c"] == 5 else -values_of(p)[1] for p in several])
-
-    def asked(**options: Any) -> list[dict[str, Any]]:
-        study = searched(
-            4, box=lambda: tight, startup=100, costs=costs_of, priced=priced, **options
-        )
-        return [t.params for t in study.trials]
-
-    within = [p for p in priced if values_of(p)[1] <= 12]
-    assert len(within) < len(priced)
-    quickest = sorted(within, key=lambda p: (p["c"] == 5, -values_of(p)[1]))
-    quick = asked(toil=toil)
-    assert len({tuple(p.values()) for p in quick}) == 4
-    for place, parameters in enumerate(quick):  # one of the four quickest that are left
-        assert parameters in quickest[: 4 + place]
-    assert any(parameters not in quickest[:7] for parameters in asked())
-
-
 def test_start_keeps_to_what_is_affordable_as_far_as_prices_tell() -> None:
     """Two of three candidates are beyond the reference; the prices of ten others are known."""
     tight, rng = Box((1.0, 1.0), (0.0, 7.0), (False, True)), np.random.default_rng(5)

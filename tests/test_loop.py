@@ -399,21 +399,6 @@ def test_time_that_is_up_ends_proposals_and_finishes_what_is_begun(small: Path) 
     assert all(trial.state.is_finished() for trial in optuna_trials())
 
 
-def test_sampler_hears_what_trainings_took_where_time_is_limited(small: Path) -> None:
-    fanned = ("search.trials=14", "search.fanout=2")
-    for limit, hurried in ((), False), (("search.time=1 h",), True):
-        with driven(small, *fanned, *limit) as (loop, session):
-            session.run_jobs(loop.ask, loop.tell)
-            known = loop.known
-            assert known.hurried() is hurried
-            assert known.time_left() == (pytest.approx(1, abs=0.1) if hurried else 1)
-            seconds = {number: known.seconds(number) for number in sorted(loop.trials)}
-        done = [n for n, t in loop.trials.items() if t.final and t.final.status == "done"]
-        own = {n for n in done if n not in loop.children.numbers}
-        assert own
-        assert {n for n, s in seconds.items() if s > 0} == own
-
-
 def test_larger_budget_goes_on_where_the_study_ended(small: Path) -> None:
     searched(small, "search.trials=5")
     before = ledger.evaluations(DATABASE)

@@ -36,10 +36,6 @@ class EHVI:
     curves: bool = True
     """Whether the model reads scores at lower rungs, also of candidates that were stopped."""
 
-    per_second: bool = True
-    """Whether growth per second of training is sought, from a start with quick ones, where the
-    study's `time` is limited."""
-
     def build(self, seed: int, trials: int, known: Knowledge | None = None) -> EHVISampler:
         """With what the study knows, or from Optuna's trials alone."""
         from search.samplers.ehvi import Box, EHVISampler
@@ -59,9 +55,6 @@ class EHVI:
             priced=known.priced() if self.known_costs else (),
             curves=known.curve if self.curves else None,
             curve_of=known.scored(),
-            seconds=known.seconds if self.per_second and known.hurried() else None,
-            thrift=known.time_left,
-            toil=known.toil if self.per_second and known.hurried() else None,
             features=known.features if self.features else None,
         )
 

@@ -38,17 +38,5 @@ class Knowledge(Protocol):
     def scored(self) -> int:
         """Index of the objective that training decides."""
 
-    def seconds(self, trial: int) -> float:
-        """What a full training took, NaN of a trial that had none of its own."""
-
-    def toil(self, several: Sequence[Parameters]) -> NDArray[np.float64]:
-        """(n,) what orders candidates by the time of their training, NaN where it is not known."""
-
-    def hurried(self) -> bool:
-        """Whether time is what the study is limited by."""
-
-    def time_left(self) -> float:
-        """Share of that time, 1 without a limit."""
-
     def features(self, several: Sequence[Parameters]) -> NDArray[np.float64]:
         """(n, f) numbers of their networks, NaN where they could not be told."""

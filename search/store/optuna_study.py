@@ -303,19 +303,14 @@ class Renumbered:
 
     def __init__(self, known: Knowledge, numbers: Mapping[int, int]) -> None:
         self.numbers = numbers
-        self._curve, self._seconds = known.curve, known.seconds
+        self._curve = known.curve
         self.space, self.box, self.active = known.space, known.box, known.active
         self.costs, self.priced, self.features = known.costs, known.priced, known.features
         self.scored = known.scored
-        self.hurried, self.time_left, self.toil = known.hurried, known.time_left, known.toil
 
     def curve(self, trial: int) -> Sequence[tuple[float, float]]:
         """Of the trial that has this number in memory; none of what is no trial."""
         return self._curve(self.numbers[trial]) if trial in self.numbers else ()
-
-    def seconds(self, trial: int) -> float:
-        """The same."""
-        return self._seconds(self.numbers[trial]) if trial in self.numbers else float("nan")
 
 
 def _storage(url: str) -> RDBStorage:

@@ -37,22 +37,6 @@ class Curves:
     """(k,)"""
 
 
-EFFORT = -1
-"""In place of the number of an objective."""
-
-
-@dataclass(frozen=True)
-class Effort:
-    """What candidates cost to train."""
-
-    rows: NDArray[np.int64]
-    """(k,) the candidate, by its place among the known ones."""
-    seconds: Array
-    """(k,) above 0"""
-    thrift: float
-    """Exponent of the expected seconds that a worth is divided by: 0 not at all, 1 per second."""
-
-
 class Model:
     """A process for each loss; candidates in flight count as if they met their expectation."""
 
@@ -66,7 +50,6 @@ class Model:
         *,
         known: Callable[[Several], Array] | None,
         floor: float,
-        effort: Effort | None = None,
     ) -> None:
         """Fit.
 
@@ -78,7 +61,6 @@ class Model:
             process: fits a process to an objective.
             known: candidates -> (n, m) losses that are certain, NaN elsewhere.
             floor: loss below which nothing is gained.
-            effort: what trainings took, if that is to be spared.
         """
         self.describer, self.losses, self.curves = describer, losses, curves
         self.known = known
@@ -101,10 +83,6 @@ class Model:
                 made = made.believing(waiting, mean)
             self.processes.append(made)
         self.floor = floor
-        self.effort = effort
-        self.spent: Process | None = None
-        if effort is not None and len(effort.rows):
-            self.spent = process(EFFORT, everyone.rows(effort.rows), np.log(effort.seconds))
         points = np.concatenate([losses[~np.isnan(losses).any(axis=1)], pending])
         self._see(points)
 
@@ -126,19 +104,6 @@ class Model:
             certain = self.known(candidates)
         return self._worth(described, certain)
 
-    def rate(self, candidates: Several, *, rough: bool) -> Array:
-        """(n,) the same for the effort of a training.
-
-        Growth per second (Snoek et al. 2012, arXiv:1206.2944, section 3.2), less and less so
-        towards the end of the time (Lee et al. 2020, arXiv:2003.10870, cost cooling), lest only
-        small networks are ever trained.
-        """
-        worth = self.worth(candidates, rough=rough)
-        if self.spent is None:
-            return worth
-        described = (self.describer.rough if rough else self.describer.exact)(candidates)
-        return worth / self._toil(described)
-
     def picks(self, candidates: Several, num: int) -> list[int]:
         """Rows of `num` candidates at most: each the best if those before it are as expected."""
         described = self.describer.exact(candidates)
@@ -147,7 +112,7 @@ class Model:
             certain = self.known(candidates)
         rows: list[int] = []
         while True:
-            worth = self._worth(described, certain) / self._toil(described)
+            worth = self._worth(described, certain)
             worth[rows] = -1.0
             rows.append(int(np.argmax(worth)))
             if len(rows) >= min(num, len(candidates)):
@@ -165,13 +130,6 @@ class Model:
             std = np.where(sure, 0.0, self.spreads[m] * std)
             beliefs.append(Belief(np.where(sure, told, mean), std, self.shifts[m]))
         return expected_improvement(beliefs, *self.free)
-
-    def _toil(self, described: Description) -> Array | float:
-        """(n,) expected effort beside that of a typical candidate; 1 if it is not to be spared."""
-        if self.spent is None or self.effort is None:
-            return 1.0
-        mean, _ = self.spent.predict(described)
-        return np.asarray(np.exp(self.effort.thrift * (mean - self.spent.mean)))
 
     def _believe(self, one: Description, certain: Array) -> None:
         """One candidate more is in flight; `certain`: (m,) what is known of its losses."""

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.samplers.ehvi.box import Box, default_box
 from search.samplers.ehvi.describing import Describer, Several, few, remembered
 from search.samplers.ehvi.encoding import Encoding
-from search.samplers.ehvi.model import Curves, Effort, Model
+from search.samplers.ehvi.model import Curves, Model
 from search.samplers.ehvi.pool import Parameters, Space, neighbours, random_ones, recombined
 from search.samplers.ehvi.process import Array, Description, Hyper, Process
 
@@ -39,8 +39,6 @@ is little beside what none of them knows."""
 MOST_AT_ONCE = 32
 STARTERS = 300
 """Random candidates of which an affordable one is taken before the model is used ..."""
-QUICK_OF = 4
-"""Where time counts, starters are among the quickest: one in so many of those priced."""
 FEWEST_COSTS = 4
 """... once so many costs are known."""
 
@@ -79,9 +77,6 @@ class EHVISampler(BaseSampler):
         priced: Sequence[Mapping[str, Any]] = (),
         curves: Callable[[int], Curve] | None = None,
         curve_of: int = 0,
-        seconds: Callable[[int], float] | None = None,
-        thrift: Callable[[], float] = lambda: 1.0,
-        toil: Callable[[Several], Array] | None = None,
         features: Callable[[Several], Array] | None = None,
         features_at_once: int = 16,
         pool: int = 1000,
@@ -101,12 +96,6 @@ class EHVISampler(BaseSampler):
                 share of a full training, above 0 to 1, and the value then. Trials in flight and
                 those that were stopped have one too.
             curve_of: index of that objective.
-            seconds: number of a trial -> what its training took, NaN where unknown. If given, the
-                growth expected of a candidate is divided by the seconds expected of it ...
-            thrift: ... to this power, 0 to 1, asked for every proposal.
-            toil: n candidates -> (n,) what orders them by the seconds of their training before any
-                seconds are known, NaN where it cannot be told. If given, the model starts from
-                `priced` ones that are quick to train.
             features: n candidates -> (n, f) numbers of their networks, any scale.
             features_at_once: candidates whose features are asked for in one proposal; if there
                 are more, those come first that are promising by features guessed from choices.
@@ -124,7 +113,6 @@ class EHVISampler(BaseSampler):
         self._costs = costs
         self._priced = tuple(priced)
         self._curves, self._curve_of = curves, curve_of
-        self._seconds, self._thrift, self._toil = seconds, thrift, toil
         self._features = features
         self._features_at_once = features_at_once
         self._pool = pool
@@ -159,8 +147,7 @@ class EHVISampler(BaseSampler):
             return random_ones(search_space, 1, self._rng)[0]
         model = self._model(search_space, past)
         if model is None:
-            quick = self._quick(past)
-            return self._affordable(search_space, past, candidates) if quick is None else quick
+            return self._affordable(search_space, past, candidates)
         parents = [past.asked[row] for row in model.parents()]
         # of the relatives of good ones nearly as many as random ones
         candidates += self._fresh(
@@ -242,31 +229,7 @@ class EHVISampler(BaseSampler):
             self._process,
             known=None if self._costs is None else partial(self._known_losses, box),
             floor=0.0 if box.bounded else -np.inf,
-            effort=self._effort(past.trials[: past.num_over]),
         )
-
-    def _quick(self, past: Past) -> Parameters | None:
-        """One of the quickest to train of those that are priced, within the reference and untried.
-
-        None if that is not known. Source: a cost-effective initial design, Lee et al. 2020,
-        arXiv:2003.10870.
-        """
-        box = self._box()
-        tried = {
-            self._name(asked)
-            for trial, asked in zip(past.trials, past.asked, strict=True)
-            if trial.number >= 0
-        }
-        candidates = self._fresh([dict(each) for each in self._priced], tried)
-        if box is None or self._toil is None or self._costs is None or not candidates:
-            return None
-        losses = box.losses(self._costs(candidates))
-        within = (np.isnan(losses) | (losses <= 1)).all(axis=1)
-        some = [candidates[row] for row in np.flatnonzero(within)]
-        if not some:
-            return None
-        order = np.argsort(self._toil(some), kind="stable")
-        return some[int(self._rng.choice(order[: max(1, len(self._priced) // QUICK_OF)]))]
 
     def _affordable(self, space: Space, past: Past, candidates: list[Parameters]) -> Parameters:
         """The first candidate that costs, by one deviation, less than the reference; or nearly."""
@@ -298,13 +261,13 @@ class EHVISampler(BaseSampler):
     ) -> list[Parameters]:
         """The most promising candidates, relatives of those looked at too, told exactly."""
         rough = self._features is not None and self._features_at_once < len(candidates)
-        worth = model.rate(candidates, rough=rough)
+        worth = model.worth(candidates, rough=rough)
         for _ in range(CLIMBS):
             top = [candidates[i] for i in np.argsort(-worth, kind="stable")[:PROMISING]]
             more = self._fresh(neighbours(space, top, self._pool // 10, self._rng), seen)
             if more:
                 candidates = candidates + more
-                worth = np.concatenate([worth, model.rate(more, rough=rough)])
+                worth = np.concatenate([worth, model.worth(more, rough=rough)])
         if not rough and at_once == 1:
             return [candidates[int(np.argmax(worth))]]
         closer = max(self._features_at_once, 2 * at_once) if rough else PROMISING * at_once
@@ -353,14 +316,6 @@ class EHVISampler(BaseSampler):
         table[:, self._curve_of] = values
         losses = box.losses(table)[:, self._curve_of]
         return Curves(self._curve_of, np.array(rows, dtype=np.int64), np.array(shares), losses)
-
-    def _effort(self, trials: Sequence[FrozenTrial]) -> Effort | None:
-        """What the trials that are over took, as far as it is known."""
-        if self._seconds is None:
-            return None
-        seconds = np.array([self._seconds(trial.number) for trial in trials], dtype=np.float64)
-        rows = np.flatnonzero(seconds > 0)
-        return Effort(rows, seconds[rows], self._thrift())
 
     def _process(self, objective: int, known: Description, targets: Array) -> Process:
         """A process on what is known of an objective; hyper-parameters are not always refitted."""
