@@ -251,6 +251,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
             y=middle,
             name=method,
             legendgroup=method,
+            mode="lines",
             showlegend=column == 1,
             line={"color": colours[method], "width": 3 if method == "ehvi" else 1.5},
             row=1,
@@ -258,7 +259,8 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         )
     figure.update_xaxes(title="trainings")
     figure.update_yaxes(title="share of the table's hypervolume, median", col=1)
-    figure.write_html(path, include_plotlyjs="cdn")
+    figure.update_layout(template="plotly_white", legend={"orientation": "h", "y": -0.25})
+    figure.write_html(path, include_plotlyjs="cdn", config={"displayModeBar": False})
 
 
 def _spread(values: list[Any], digits: int, most: int = 0) -> str:
