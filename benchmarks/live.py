@@ -45,13 +45,10 @@ class Case:
     """Of a full training."""
 
 
+FASHION = ("search.reference={{accuracy: 0.8}}", "task.fashion_mnist.train_images=15000")
 CASES = {
-    "fashion-mnist": Case(
-        "fashion_mnist.yaml",
-        ("search.reference={{accuracy: 0.8}}", "task.fashion_mnist.train_images=15000"),
-        600.0,
-        9,
-    ),
+    "fashion-mnist": Case("fashion_mnist.yaml", FASHION, 600.0, 9),
+    "fashion-mnist-long": Case("fashion_mnist.yaml", FASHION, 1800.0, 9),
     "digits": Case("digits.yaml", ("search.reference={{accuracy: 0.9}}",), 240.0, 90),
 }
 PLAIN = ("search.rungs=[{epochs}]", "search.gate=0", "search.fanout=0")
@@ -229,7 +226,22 @@ def told(name: str, rows: list[dict[str, Any]]) -> str:
         lines.append(
             f"{peer}: hypervolume {spread(values, 3)}, reached first after {spread(firsts)} s"
         )
+    for share in (1 / 3, 2 / 3):
+        for peer in PEERS:
+            found = early(own, peer, share * given)
+            lines.append(f"to what {peer} has after {share * given:.0f} s: {spread(found)} s")
     return "\n".join(lines)
+
+
+def early(own: list[dict[str, Any]], peer: str, given_s: float) -> list[float | None]:
+    """Seconds, seed by seed, until everything on has what a peer has after less than its time."""
+    mine = {row["seed"]: row["curve"] for row in own if row["method"] == "all"}
+    theirs = {row["seed"]: row["curve"] for row in own if row["method"] == peer}
+    had = {
+        seed: max((v for s, v in curve if s <= given_s), default=0.0)
+        for seed, curve in theirs.items()
+    }
+    return [reached(curve, had[seed]) for seed, curve in mine.items() if seed in had]
 
 
 def spread(values: list[float | None], digits: int = 0) -> str:
