@@ -24,7 +24,7 @@ import optuna
 
 from benchmarks.conditions import keep
 from benchmarks.peers import ask_peer
-from benchmarks.table import OBJECTIVES, UNITS, Table
+from benchmarks.table import OBJECTIVES, UNITS, Table, recovery
 from benchmarks.tabulate import TABLES
 from search.errors import RunFailedError
 from search.session import Session
@@ -140,6 +140,8 @@ def _ask_peer(table: Table, peer: str, seed: int) -> None:
         if table.epochs >= table.budget:
             return None
         row = rows[tuple(options)]
+        if until < rungs[-1]:  # it is told of compressed networks on the way too
+            table.epochs += recovery(table.tabulation.candidates[row])
         table.spend(str(row), row, until)
         score = float(table.data["scores"][row, rungs.index(until)])
         return [1 - score, *table.losses[row, 1:].tolist()]

@@ -82,6 +82,13 @@ class Table:
         reference = self.ends[1]
         return [float(1 - reference[0]), *map(float, 10 ** reference[1:])]
 
+    @cached_property
+    def uncompressed(self) -> list[int]:
+        """Row -> that of the same training without compression."""
+        candidates = self.tabulation.candidates
+        plain = {c.train_key(""): row for row, c in enumerate(candidates) if not c.compression}
+        return [plain[c.train_key("")] for c in candidates]
+
     def volume(self, rows: list[int]) -> float:
         """Hypervolume of some candidates in the unit box, as a share of that of all."""
         ideal, reference = self.ends
@@ -95,11 +102,12 @@ class Table:
         return self.volume(list(range(len(self.losses))))
 
     def spend(self, training: str, row: int, until: int) -> None:
-        """Count the epochs of a training to a rung, and those of recovery after it."""
+        """Count the epochs of a training to a rung, and those of recovery after the last."""
         done = self.trained.get(training, 0)
-        self.epochs += max(0, until - done) + recovery(self.tabulation.candidates[row])
+        self.epochs += max(0, until - done)
         self.trained[training] = max(done, until)
         if until == self.data["rungs"][-1]:
+            self.epochs += recovery(self.tabulation.candidates[row])
             self.found.append((self.epochs, row))
 
     def answer(self, job: Job) -> Evaluation:
@@ -130,8 +138,8 @@ class Table:
             self.trained.pop(training, None)
         self.spend(training, row, job.rung)
         place = list(self.data["rungs"]).index(job.rung)
-        score = float(self.data["scores"][row, place])
         last = job.rung == self.data["rungs"][-1]
+        score = float(self.data["scores"][row if last else self.uncompressed[row], place])
         metric = OBJECTIVES[self.name][0]
         return Evaluation(
             trial=job.trial,
@@ -157,7 +165,7 @@ class Table:
 
 
 def recovery(candidate: Candidate) -> int:
-    """Epochs of fine-tuning that its compression asks for, at every rung."""
+    """Epochs of fine-tuning that its compression asks for."""
     return sum(
         int(options.get("finetune_epochs", 0))
         for name, options in candidate.compression

@@ -33,11 +33,9 @@ def save_checkpoint(progress: Progress, train_key: str, store: Artifacts) -> Art
 def save_weights(
     network: nn.Module, job: Train, study: StudySpec, train_key: str, store: Artifacts
 ) -> Artifact:
-    """The weights of the compressed network; written where the training is done."""
+    """The weights of the compressed network of a training that is done."""
     artifact_id = weights_id(job.candidate, study)
-    size = (
-        _save(network.state_dict(), artifact_id, store) if job.until_epoch == study.epochs else 0
-    )
+    size = _save(network.state_dict(), artifact_id, store)
     return Artifact(
         id=artifact_id, kind="weights", train_key=train_key, epoch=job.until_epoch, num_bytes=size
     )

@@ -9,8 +9,9 @@ from search.files import Files
 from search.keys import keys_of
 from search.state import Known
 from search.store.optuna_study import OptunaStudy
-from search.strategy.fanout import chosen
+from search.strategy.fanout import chosen, simplest
 from search.study import StudySpec
+from spaces.candidate import Candidate
 from spaces.choice import Scalar
 
 SIBLINGS = 64
@@ -31,6 +32,8 @@ class Children:
     ) -> list[tuple[int, dict[str, Scalar]]]:
         """(trial number, parameters) of new children; none of a child, or where none promises.
 
+        Before there is a model the simplest compressions are made that need no training.
+
         Args:
             parent: a trial that is done.
             tried: keys of the candidates that there are.
@@ -42,8 +45,14 @@ class Children:
         if most < 1 or not whole or parent.number in self.numbers:
             return []
         siblings = self._untried(parent, tried)
-        worth = self.optuna.worth(siblings) if siblings else None
-        return [(self._made(siblings[i], parent), siblings[i]) for i in chosen(worth or (), most)]
+        if not siblings:
+            return []
+        worth = self.optuna.worth([parameters for _, parameters in siblings])
+        if worth is None:
+            places = simplest([self._steps(candidate) for candidate, _ in siblings], most)
+        else:
+            places = chosen(worth, most)
+        return [(self._made(siblings[i][1], parent), siblings[i][1]) for i in places]
 
     def let_go(self, number: int, train_key: str) -> None:
         """A child that is over, or holds the checkpoint by training itself."""
@@ -58,11 +67,19 @@ class Children:
         self.files.training[parent.keys.train_key] += 1
         return number
 
-    def _untried(self, parent: Known, tried: Collection[str]) -> list[dict[str, Scalar]]:
-        """Assignments that differ in compression alone, one for each candidate."""
+    def _steps(self, candidate: Candidate) -> int | None:
+        """Compression steps of one that needs no training for them."""
+        free = self.study.space.training_free(candidate)
+        return len(candidate.compression) if free else None
+
+    def _untried(
+        self, parent: Known, tried: Collection[str]
+    ) -> list[tuple[Candidate, dict[str, Scalar]]]:
+        """Candidates that differ in compression alone, with an assignment of each."""
         space, shape = self.study.space, load(self.study.task).input_shape
         rng = np.random.default_rng(parent.number)
-        found: dict[str, dict[str, Scalar]] = {}
+        found: dict[str, tuple[Candidate, dict[str, Scalar]]] = {}
         for each in space.siblings(space.encode(parent.candidate), SIBLINGS, rng):
-            found.setdefault(keys_of(space.decode(each, shape), self.study).key, each)
-        return [each for key, each in found.items() if key not in tried]
+            candidate = space.decode(each, shape)
+            found.setdefault(keys_of(candidate, self.study).key, (candidate, each))
+        return [pair for key, pair in found.items() if key not in tried]

@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -155,7 +155,11 @@ def _measure_costs(
 
 
 def train_to_rung(job: Train, study: StudySpec, bench: Bench) -> Evaluation:
-    """Train to the rung, compress a copy, deploy it as it will be shipped, score that."""
+    """Train to the rung and score: on the way the network as it is, at the end as it ships.
+
+    A rung below the last judges the training. Compression may fine-tune, which most of those that
+    are compared there would not live to use: only who is trained in full is compressed, deployed.
+    """
     store = store_at(study.artifacts)
     with bench.stage("train"):
         progress = resume(job, study, store)
@@ -171,19 +175,20 @@ def train_to_rung(job: Train, study: StudySpec, bench: Bench) -> Evaluation:
             job.taught_by,
         )
         train_key = job.candidate.train_key(study.context())
-    with bench.stage("compress"):
-        network = progress.result().cpu()
-        precision = compress(network, job.candidate, study, bench, job.taught_by)
+    network, precision = progress.result(), "fp32"
+    last = job.until_epoch == study.epochs
+    if last:
+        with bench.stage("compress"):
+            precision = compress(network.cpu(), job.candidate, study, bench, job.taught_by)
     with bench.stage("score"):
-        inputs = real_inputs(study, CALIBRATION_SCORE)
-        deployment = deploy(network, study, next(iter(study.targets)), inputs, precision)
+        run = as_shipped(network, study, precision) if last else as_trained(network, bench.device)
         splits = load(study.task)
-        outputs = answers(deployment.run, splits.validation.inputs, splits)
+        outputs = answers(run, splits.validation.inputs, splits)
         scores = {study.metric.name: study.metric.score(outputs, splits.validation.targets)}
         _check_finite(scores)
-        checkpoint = save_checkpoint(progress, train_key, store)
-        weights = save_weights(network, job, study, train_key, store)
-    last = job.until_epoch == study.epochs
+        files = [save_checkpoint(progress, train_key, store)]
+        if last:
+            files.append(save_weights(network, job, study, train_key, store))
     return Evaluation(
         trial=job.trial,
         candidate=job.candidate,
@@ -191,8 +196,26 @@ def train_to_rung(job: Train, study: StudySpec, bench: Bench) -> Evaluation:
         status="done" if last else "trained",
         measurements=scores,
         seconds=bench.seconds,
-        artifacts=(checkpoint, weights) if last else (checkpoint,),
+        artifacts=tuple(files),
     )
+
+
+def as_shipped(network: nn.Module, study: StudySpec, precision: str) -> Callable[[Tensor], Tensor]:
+    """Inference by the runtime of the first target."""
+    inputs = real_inputs(study, CALIBRATION_SCORE)
+    return deploy(network, study, next(iter(study.targets)), inputs, precision).run
+
+
+def as_trained(network: nn.Module, device: str) -> Callable[[Tensor], Tensor]:
+    """Inference where it was trained."""
+    network.to(device).eval()
+
+    def run(inputs: Tensor) -> Tensor:
+        with torch.inference_mode():
+            outputs: Tensor = network(inputs.to(device))
+            return outputs.float().cpu()
+
+    return run
 
 
 def confirm(job: Confirm, study: StudySpec, bench: Bench) -> Evaluation:
@@ -223,10 +246,9 @@ def judge(job: Confirm, network: nn.Module, study: StudySpec, bench: Bench) -> E
     with bench.stage("compress"):
         precision = compress(network, job.candidate, study, bench, job.taught_by)
     with bench.stage("score"):
-        inputs = real_inputs(study, CALIBRATION_SCORE)
-        deployment = deploy(network, study, next(iter(study.targets)), inputs, precision)
+        run = as_shipped(network, study, precision)
         scores = {
-            name: study.metric.score(answers(deployment.run, split.inputs, splits), split.targets)
+            name: study.metric.score(answers(run, split.inputs, splits), split.targets)
             for name, split in (
                 (study.metric.name, splits.test),
                 ("validation", splits.validation),

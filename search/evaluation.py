@@ -50,7 +50,7 @@ class Price:
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train a candidate to a rung, compress a copy, deploy and score it."""
+    """Train a candidate to a rung and score it; at the last one compressed and deployed."""
 
     trial: int
     candidate: Candidate

@@ -1,5 +1,6 @@
 """What a study knows without training: the answers to a sampler's questions."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from search.applying import real_inputs
 from search.pareto import Array, Scale
 from search.prices import Prices
 from search.samplers.distributions import distributions
+from search.samplers.ehvi import Seen
 from search.samplers.knowledge import Parameters
 from search.state import Known
 from search.study import StudySpec
@@ -39,6 +41,8 @@ class StudyKnowledge:
         self.splits = load(study.task)
         self._example = real_inputs(study, 2)
         self._recipes: dict[tuple[object, ...], str] = {}
+        self._plain: dict[str, Parameters | None] = {}
+        """Train key -> the assignment without compression."""
         self._features: dict[tuple[object, ...], tuple[float, ...]] = {}
         """Of a network, by the choices that it depends on."""
         self._asked: dict[tuple[object, ...], tuple[float, ...]] = {}
@@ -76,16 +80,34 @@ class StudyKnowledge:
         """Those of the plan."""
         return [self.study.space.encode(candidate) for candidate in self.plan]
 
-    def curve(self, trial: int) -> Sequence[tuple[float, float]]:
-        """The scores of a trial at its rungs; none of one that repeats another."""
+    def curve(self, trial: int) -> Sequence[Seen]:
+        """The scores of a trial at its rungs; none of one that repeats another.
+
+        Those on the way are of the network before compression, which is a candidate of its own.
+        Where the space has no such candidate they say nothing of any.
+        """
         known, metric = self.trials.get(trial), self.study.metric.name
         if known is None:
             return ()
-        return [
-            (each.rung / self.study.epochs, each.measurements[metric].value)
-            for each in known.evaluations
-            if metric in each.measurements
-        ]
+        curve = []
+        for each in known.evaluations:
+            if metric not in each.measurements:
+                continue
+            share, value = each.rung / self.study.epochs, each.measurements[metric].value
+            if share == 1 or not known.candidate.compression:
+                curve.append(Seen(share, value))
+            elif (plain := self._uncompressed(known)) is not None:
+                curve.append(Seen(share, value, plain))
+        return curve
+
+    def _uncompressed(self, known: Known) -> Parameters | None:
+        """The same training without compression, if the space has that."""
+        if known.keys.train_key not in self._plain:
+            plain = dataclasses.replace(known.candidate, compression=())
+            parameters = self.study.space.encode(plain)
+            again = self.study.space.decode(parameters, self.splits.input_shape)
+            self._plain[known.keys.train_key] = None if again.compression else parameters
+        return self._plain[known.keys.train_key]
 
     def scored(self) -> int:
         """Index of the task's metric among the objectives."""

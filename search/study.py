@@ -56,7 +56,8 @@ class SearchSettings:
     time: str | None = None
     """No new candidate after this long, such as `30 min`; running ones are finished."""
     rungs: tuple[int, ...] = (1, 3, 9)
-    """Epochs at which candidates are compared; the last is a full training."""
+    """Epochs at which candidates are compared, as they are before compression; the last is a full
+    training, compressed and deployed."""
     reduction: float = Field(default=3.0, ge=1)
     """About one in so many candidates passes a rung; 1 lets all pass."""
     gate: float = Field(default=2.0, ge=0)

@@ -14,7 +14,7 @@ from torch import nn
 
 from spaces.candidate import Candidate, Options
 from spaces.choice import Choice, Fixed, Range, Scalar, Values, draw, members, representatives
-from spaces.compression import Canonical, Step
+from spaces.compression import Canonical, Step, TrainingFree
 from spaces.families import Family, Own
 from spaces.part import Part
 
@@ -158,6 +158,11 @@ class Space:
         parts = {group.part.name: group.part for group in self.compression}
         return tuple((name, parts[name].make(options)) for name, options in candidate.compression)
 
+    def training_free(self, candidate: Candidate) -> bool:
+        """Whether the candidate's compression needs no training; that of none is."""
+        steps = (step for _, step in self.pipeline(candidate))
+        return all(isinstance(step, TrainingFree) and step.training_free() for step in steps)
+
     def draw(self, rng: np.random.Generator) -> dict[str, Scalar]:
         """A random full assignment of the open choices."""
         return {choice.name: draw(choice.domain, rng) for choice in self.open_choices}
@@ -183,23 +188,38 @@ class Space:
     def siblings(
         self, parameters: Mapping[str, Scalar], most: int, rng: np.random.Generator
     ) -> list[dict[str, Scalar]]:
-        """Assignments that differ from `parameters` in their compression alone; `most` at random.
+        """Assignments that differ from `parameters` in their compression alone.
 
-        Some may decode to the same candidate.
+        All where there are no more than `most`; else none at all, and each step alone and all of
+        them in turn with choices at random. Some may decode to the same candidate.
         """
         choices = [c for c in self.open_choices if c.name.startswith("compression.")]
         domains = [members(choice.domain) for choice in choices]
         finite = [domain for domain in domains if domain is not None]
         if len(finite) == len(domains) and math.prod(map(len, finite)) <= most:
-            found = list(itertools.product(*finite))
+            names = [choice.name for choice in choices]
+            found = [dict(zip(names, each, strict=True)) for each in itertools.product(*finite)]
         else:
-            found = [tuple(draw(choice.domain, rng) for choice in choices) for _ in range(most)]
-        names = [choice.name for choice in choices]
-        return [{**parameters, **dict(zip(names, values, strict=True))} for values in found]
+            idle = self._idle()
+            drawn = [{c for c in group.choices if c in choices} for group in self.compression]
+            turns = itertools.cycle([*filter(None, drawn), set(choices)])
+            found = [idle] + [
+                {c.name: draw(c.domain, rng) if c in some else idle[c.name] for c in choices}
+                for some in itertools.islice(turns, most - 1)
+            ]
+        return [{**parameters, **each} for each in found]
 
     def source(self) -> str:
         """Hash of the sources of the user's own parts; empty where there are none."""
         return "".join(group.part.source for group in self.groups)
+
+    def _idle(self) -> dict[str, Scalar]:
+        """Open choices of the compression, so that no step changes anything where that can be."""
+        known: dict[str, Any] = {}
+        for group in self.compression:
+            known |= _flat(group.prefix, _idle_options(group))
+        choices = (c for c in self.open_choices if c.name.startswith("compression."))
+        return {choice.name: _possible(choice, known.get(choice.name)) for choice in choices}
 
     def _family(self, values: Mapping[str, Scalar]) -> Group:
         if len(self.families) == 1:

@@ -24,7 +24,7 @@ from optuna.trial import TrialState
 from scipy.optimize import check_grad
 
 import search.samplers.ehvi
-from search.samplers.ehvi import Box, EHVISampler, process
+from search.samplers.ehvi import Box, EHVISampler, Seen, process
 from search.samplers.ehvi.box import best, default_box
 from search.samplers.ehvi.boxes import free_boxes
 from search.samplers.ehvi.encoding import Encoding, draw, nudge
@@ -417,9 +417,9 @@ def test_curves_of_stopped_trials_teach() -> None:
     """All but the first three are stopped after a tenth of their training, when they look bad."""
     asked: dict[int, Mapping[str, Any]] = {}
 
-    def curve(trial: int) -> Sequence[tuple[float, float]]:
+    def curve(trial: int) -> Sequence[Seen]:
         score = values_of(asked[trial])[0]
-        return [(0.1, score - 0.2), (1.0, score)][: 2 if trial < 3 else 1]
+        return [Seen(0.1, score - 0.2), Seen(1.0, score)][: 2 if trial < 3 else 1]
 
     def late_score(seed: int, **options: Any) -> float:
         sampler = EHVISampler(
@@ -439,6 +439,20 @@ def test_curves_of_stopped_trials_teach() -> None:
     taught = statistics.mean(late_score(seed, curves=curve) for seed in range(9))
     untaught = statistics.mean(late_score(seed) for seed in range(9))
     assert taught > untaught + 0.05
+
+
+def test_what_was_seen_of_another_candidate_is_read_as_that_ones() -> None:
+    """Every trial tells the scores of ten others besides: fewer trials reach as much."""
+
+    def told(mistaken: bool) -> float:
+        def curve(trial: int) -> Sequence[Seen]:
+            places = np.random.default_rng(trial).choice(len(EVERYTHING), 10)
+            others = [EVERYTHING[place] for place in places]
+            return [Seen(1.0, values_of(p)[0], None if mistaken else p) for p in others]
+
+        return typically_reached(curves=curve)
+
+    assert told(mistaken=False) > typically_reached() + 0.02 > told(mistaken=True)
 
 
 def test_start_keeps_to_what_is_affordable_as_far_as_prices_tell() -> None:

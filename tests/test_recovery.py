@@ -15,7 +15,7 @@ from search.bench import Bench
 from search.compressing import compress
 from search.errors import InputError
 from search.evaluate import evaluate, price
-from search.evaluation import Price, Train
+from search.evaluation import Evaluation, Price, Train
 from search.recovery import Recovery, Taught, taught
 from search.spec import read_study
 from search.study import StudySpec
@@ -144,6 +144,34 @@ def test_compressed_size_falls_with_the_share_of_zeros(folder: Path) -> None:
         )
     assert sizes[0][0] == sizes[1][0]
     assert sizes[0][0] > sizes[0][1] > 1.5 * sizes[1][1]
+
+
+# --- rungs ---
+
+
+def test_rungs_on_the_way_score_the_network_before_compression(folder: Path) -> None:
+    """Of two candidates of one training the scores differ at the last rung only."""
+    study_of(folder, "[{prune: {ratio: [0.0, 0.75]}}, {quantize: {scheme: [none, int8]}}]")
+    study = read_study(folder / "small.yaml", ("search.rungs=[1, 3]",))
+    plain, _, _, strong = (
+        study.space.decode(values, (1, 8, 8)) for values in study.space.assignments(10) or []
+    )
+    assert not plain.compression
+    assert [name for name, _ in strong.compression] == ["prune", "quantize"]
+
+    def scored(candidate: Candidate, epochs: int) -> Evaluation:
+        job = Train(trial=0, candidate=candidate, until_epoch=epochs, checkpoint=None)
+        return evaluate(job, study, "cpu", 1)
+
+    first, last = scored(strong, 1), scored(strong, 3)
+    first_of_plain, last_of_plain = scored(plain, 1), scored(plain, 3)
+    assert (first.status, last.status) == ("trained", "done")
+    assert first.measurements == first_of_plain.measurements
+    assert last.measurements != last_of_plain.measurements
+    assert set(first.seconds) & {"compress", "deploy"} == set()
+    assert last.seconds["compress"] > 0
+    assert [file.kind for file in first.artifacts] == ["checkpoint"]
+    assert [file.kind for file in last.artifacts] == ["checkpoint", "weights"]
 
 
 # --- distillation ---

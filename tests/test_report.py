@@ -156,7 +156,7 @@ def test_report_draws_every_pair_of_objectives_the_three_and_the_histories(html:
         "space": "the front in three dimensions",
         "over-trials": "hypervolume over trials",
         "over-time": "hypervolume over time",
-        "curves": "scores at the rungs",
+        "curves": "scores at the rungs, the last compressed",
         "parallel": None,
     }
     slots = {a.get("id") for _, a in Reader(html).elements if a.get("class") == "figure"}

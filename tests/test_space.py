@@ -1,5 +1,6 @@
 """From the `space` section to candidates and back."""
 
+import dataclasses
 import doctest
 import json
 from collections.abc import Callable, Mapping
@@ -204,6 +205,38 @@ def test_encoding_gives_every_open_choice_a_value_of_its_domain(
         else:
             assert isinstance(choice.domain, Range)
             assert choice.domain.low <= encoded[choice.name] <= choice.domain.high
+
+
+@given(spaces_, seeds)
+@settings(deadline=None, max_examples=100)
+def test_siblings_differ_in_compression_alone_and_the_uncompressed_is_among_them(
+    space: Space, seed: int
+) -> None:
+    shape, parameters = (1, 8, 8), drawn(seed, space)
+    found = space.siblings(parameters, 12, np.random.default_rng(seed))
+    assert len(found) <= 12
+    siblings = [space.decode(each, shape) for each in found]
+    own = space.decode(parameters, shape)
+    assert {s.train_key("") for s in siblings} == {own.train_key("")}
+    plain = space.encode(dataclasses.replace(own, compression=()))
+    if not space.decode(plain, shape).compression:
+        assert any(not s.compression for s in siblings)
+
+
+def test_siblings_of_many_compressions_are_each_step_alone_and_all_of_them() -> None:
+    space = of(
+        {"lenet": {"width": [0.5, 1.0]}},
+        compression=[
+            {"prune": {"ratio": {"low": 0.1, "high": 0.9}}},
+            {"sparsify": {"pattern": "unstructured", "share": {"low": 0.0, "high": 0.9}}},
+            {"quantize": {"scheme": ["none", "int8", "bf16"]}},
+        ],
+    )
+    found = space.siblings(drawn(0, space), 40, np.random.default_rng(0))
+    assert len(found) == 40
+    steps = [[name for name, _ in space.decode(s, (1, 8, 8)).compression] for s in found]
+    assert ["prune", "quantize"] in steps
+    assert ["prune", "sparsify", "quantize"] in steps
 
 
 @given(seeds, seeds)

@@ -3,11 +3,18 @@
 from pathlib import Path
 
 import ledger
+import numpy as np
 import pytest
 import replay_answers
 from sqlalchemy import event
 
+from search.keys import keys_of
+from search.known import StudyKnowledge
+from search.pareto import Scale
+from search.prices import Prices
 from search.session import Session
+from search.spec import read_study
+from search.state import Known
 from search.strategy.fanout import chosen
 
 DATABASE = Path("small.db")
@@ -88,6 +95,39 @@ def test_resumed_study_forgets_no_verdict(small: Path) -> None:
     assert sum(again.state.counts.values()) == again.state.trials
 
 
+# --- scores on the way ---
+
+
+@pytest.mark.parametrize("least", [0.0, 0.25], ids=["in the space", "not in the space"])
+def test_scores_on_the_way_are_those_of_the_uncompressed_candidate(
+    small: Path, least: float
+) -> None:
+    study = read_study(
+        str(small), (*REPLAY, f"space.compression=[{{prune: {{ratio: [{least}, 0.5]}}}}]")
+    )
+    parameters = study.space.draw(np.random.default_rng(0))
+    strong, weak = (
+        study.space.decode({**parameters, "compression.prune.ratio": ratio}, (1, 8, 8))
+        for ratio in (0.5, least)
+    )
+    trial = Known(0, strong, keys_of(strong, study))
+    for epochs in (1, replay_answers.EPOCHS):
+        job = replay_answers.Train(trial=0, candidate=strong, until_epoch=epochs, checkpoint=None)
+        trial.evaluations.append(replay_answers.plain(job))
+    prices, scale = Prices({}), Scale({}, {}, {})
+    known = StudyKnowledge(study, prices, scale, {0: trial}, ())
+    first, last = (e.measurements["accuracy"].value for e in trial.evaluations)
+    *way, (share, value, of) = known.curve(0)
+    assert (share, value, of) == (1.0, last, None)
+    if least:
+        assert not way
+        return
+    [(share, value, of)] = way
+    assert (share, value) == (1 / replay_answers.EPOCHS, first)
+    assert of is not None
+    assert study.space.decode(of, (1, 8, 8)) == weak
+
+
 # --- fan-out ---
 
 FANNED = ("search.reduction=1", "search.trials=14", "search.gate=0", "search.fanout=2")
@@ -115,6 +155,18 @@ def test_children_are_other_compressions_of_weights_that_are_trained(
         rungs = [rung for rung, _ in trials[child].curve]
         assert rungs in ([2], [])
         assert parent not in parents
+
+
+def test_before_there_is_a_model_children_are_those_that_need_no_training(small: Path) -> None:
+    session = searched(small, *FANNED, "search.trials=5", "search.sampler={random: {}}")
+    trials = {t.number: t for t in session.publish().trials}
+    children = [
+        trials[t.number].candidate.compression
+        for t in session.optuna.study.get_trials(deepcopy=False)
+        if "parent" in t.user_attrs and t.number in trials
+    ]
+    assert children
+    assert all(name == "quantize" for steps in children for name, _ in steps)
 
 
 def test_child_scores_what_it_would_have_scored_alone(small: Path) -> None:

@@ -92,7 +92,7 @@ def _values(view: StudyView, trial: TrialView) -> str:
 
 
 def _history(view: StudyView, trial: TrialView) -> str:
-    """Scores at the rungs, and seconds by stage."""
+    """Scores at the rungs, before compression until the last, and seconds by stage."""
     scores = [f"{epochs} epochs: {show(score)}" for epochs, score in trial.curve]
     spent = [
         f"{stage} {seconds:.2g} s" if seconds < 100 else f"{stage} {seconds:,.0f} s"

@@ -238,7 +238,10 @@ def curves_figure(view: StudyView) -> go.Figure:
             name=name,
             line={"color": colour, "width": 1},
         )
-    figure.update_layout(title="scores at the rungs", legend={"orientation": "h", "y": -0.25})
+    figure.update_layout(
+        title="scores at the rungs, the last compressed",
+        legend={"orientation": "h", "y": -0.25},
+    )
     figure.update_xaxes(title="epochs", type="log")
     figure.update_yaxes(title="validation score")
     return figure

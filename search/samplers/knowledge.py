@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from optuna.distributions import BaseDistribution
 
+    from search.samplers.ehvi import Seen
+
 Parameters = Mapping[str, Any]
 """Name of an open choice -> its value."""
 
@@ -32,8 +34,8 @@ class Knowledge(Protocol):
     def priced(self) -> Sequence[Parameters]:
         """Candidates that are no trials and have a price: those of the plan."""
 
-    def curve(self, trial: int) -> Sequence[tuple[float, float]]:
-        """(share of a full training, score then) of a trial, also of one that was stopped."""
+    def curve(self, trial: int) -> Sequence[Seen]:
+        """Scores on the way to a full training, also of a trial that was stopped."""
 
     def scored(self) -> int:
         """Index of the objective that training decides."""

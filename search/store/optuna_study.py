@@ -27,6 +27,7 @@ from search.artifacts import Artifacts
 from search.errors import InputError
 from search.samplers import Knowledge, Sampler, adviser
 from search.samplers.distributions import distributions, member
+from search.samplers.ehvi import Seen
 from search.store.database import engine_options
 from search.store.patience import patient
 from spaces.choice import Choice, Scalar
@@ -308,7 +309,7 @@ class Renumbered:
         self.costs, self.priced, self.features = known.costs, known.priced, known.features
         self.scored = known.scored
 
-    def curve(self, trial: int) -> Sequence[tuple[float, float]]:
+    def curve(self, trial: int) -> Sequence[Seen]:
         """Of the trial that has this number in memory; none of what is no trial."""
         return self._curve(self.numbers[trial]) if trial in self.numbers else ()
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -26,8 +27,10 @@ MOST_SCORES = 300
 """Scores that a forecast reads, the newest; a fit takes the third power of their number."""
 
 
-Score = tuple[int, float, float]
-"""(trial, share of a full training, score then)"""
+Name = tuple[tuple[str, Any], ...]
+"""The items of an assignment."""
+Score = tuple[Name, float, float]
+"""(candidate, share of a full training, score then)"""
 
 
 @dataclass(frozen=True)
@@ -91,20 +94,21 @@ class Outlook:
 
     def forecast(self, trial: Known, trials: Mapping[int, Known]) -> Forecast:
         """The score of a full training of `trial`."""
-        reading = self._read(self._newest_scores(trials), trials)
+        reading = self._read(self._newest_scores(trials))
         own = reading.describer.exact([self._parameters(trial)]).joined(np.zeros(1))
         [mean], [std] = reading.process.predict(own)
         ends = np.array([mean, mean - self.deviations * std])
         expected, optimistic = ends if reading.shift is None else np.exp(ends) - reading.shift
         return Forecast(self._value(expected), self._value(optimistic))
 
-    def _read(self, scores: Sequence[Score], trials: Mapping[int, Known]) -> Reading:
+    def _read(self, scores: Sequence[Score]) -> Reading:
         if self._reading is not None and self._reading.scores == scores:
             return self._reading
-        numbers, shares, values = zip(*scores, strict=True)
-        distinct, rows = np.unique(numbers, return_inverse=True)
-        several = [self._parameters(trials[n]) for n in distinct]
+        names, shares, values = zip(*scores, strict=True)
+        places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+        several = [dict(name) for name in places]
         describer = Describer(self.encoding, self.known.active, self.known.features, several)
+        rows = np.array([places[name] for name in names])
         described = describer.known().rows(rows).joined(np.log(shares))
         losses = self._losses(np.array(values))
         shift = shift_of(losses)
@@ -146,12 +150,15 @@ class Outlook:
 
     def _newest_scores(self, trials: Mapping[int, Known]) -> list[Score]:
         """As many as are read."""
-        newest_first = (
-            (number, *point)
-            for number in reversed(list(trials))
-            for point in reversed(self.known.curve(number))
-        )
-        return list(islice(newest_first, MOST_SCORES))[::-1]
+        newest: dict[tuple[Name, float], float] = {}
+        for number in reversed(list(trials)):
+            for seen in reversed(self.known.curve(number)):
+                of = self._parameters(trials[number]) if seen.of is None else seen.of
+                newest.setdefault((tuple(of.items()), seen.share), seen.value)
+            if len(newest) >= MOST_SCORES:
+                break
+        newest_first = [(name, share, value) for (name, share), value in newest.items()]
+        return newest_first[:MOST_SCORES][::-1]
 
     def _losses(self, values: Array) -> Array:
         """0 for a perfect score, 1 for that of a constant answer."""

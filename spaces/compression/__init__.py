@@ -15,6 +15,7 @@ from spaces.compression.step import (
     Step,
     StepError,
     Trainer,
+    TrainingFree,
 )
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Step",
     "StepError",
     "Trainer",
+    "TrainingFree",
 ]
 
 STEPS: dict[str, type[Step]] = {

@@ -29,6 +29,10 @@ class Fuse:
         """Without batch_norm nothing is folded."""
         return not self.batch_norm
 
+    def training_free(self) -> bool:
+        """The answers stay."""
+        return True
+
     def apply(self, network: nn.Module, example: Tensor) -> Applied:
         """Fold in place; the record holds the norms that are gone."""
         if self.idle():

@@ -44,6 +44,10 @@ class Quantize:
         """`none` leaves fp32."""
         return self.scheme == "none"
 
+    def training_free(self) -> bool:
+        """All but `int8_aware` are."""
+        return self.scheme != "int8_aware"
+
     def canonical(self) -> "Quantize":
         """Only `int8_aware` trains."""
         return self if self.scheme == "int8_aware" else Quantize(scheme=self.scheme)

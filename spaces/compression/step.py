@@ -89,6 +89,14 @@ class Canonical(Step, Protocol):
 
 
 @runtime_checkable
+class TrainingFree(Step, Protocol):
+    """A step that may leave a trained network ready for use."""
+
+    def training_free(self) -> bool:
+        """Whether it trains nothing and asks for no training after it."""
+
+
+@runtime_checkable
 class Learner(Step, Protocol):
     """A step that needs training data itself, not only a fine-tune after it."""
 

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from benchmarks.steps import OPTIONS, built, default_families, example_of, signature_of
 from objectives.complexity import count_flops
-from spaces.compression import RECOVERY_LR, STEPS, Learner, Lesson, Step, StepError
+from spaces.compression import (
+    RECOVERY_LR,
+    STEPS,
+    Learner,
+    Lesson,
+    Step,
+    StepError,
+    TrainingFree,
+)
 
 ACTIVE: dict[str, list[dict[str, Any]]] = {
     **OPTIONS,
@@ -172,6 +180,19 @@ def test_step_with_training_leaves_the_weights_that_it_leaves_without(
             assert torch.equal(untrained(examples(family)), network(examples(family)))
         assert not network.training
         assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+@every_step
+def test_step_is_training_free_only_if_it_trains_nothing_and_asks_for_nothing(name: str) -> None:
+    for step in active(name):
+        network = fresh()
+        trainer = Rehearsal(network, examples())
+        if isinstance(step, Learner):
+            applied = step.learn(network, examples(), trainer)
+        else:
+            applied = step.apply(network, examples())
+        free = isinstance(step, TrainingFree) and step.training_free()
+        assert free == (trainer.epochs + applied.finetune_epochs == 0)
 
 
 @every_step

@@ -1,13 +1,13 @@
 """What is believed of every loss of a candidate, and what the candidate is therefore worth."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.samplers.ehvi.box import best
 from search.samplers.ehvi.boxes import free_boxes
+from search.samplers.ehvi.curves import Curves
 from search.samplers.ehvi.describing import Describer, Several
 from search.samplers.ehvi.improvement import Belief, expected_improvement
 from search.samplers.ehvi.process import Array, Description, Process
@@ -24,19 +24,6 @@ NAS-Bench-Macro and of NAS-Bench-201 on a Raspberry Pi, with 0.25 of it 20, 22 a
 22 and 36 (20 seeds each); a share that stays small falls behind after 100."""
 
 
-@dataclass(frozen=True)
-class Curves:
-    """Losses of one objective on the way to a full training."""
-
-    objective: int
-    rows: NDArray[np.int64]
-    """(k,) the candidate, by its place among the known ones."""
-    shares: Array
-    """(k,) of a full training, above 0 to 1."""
-    losses: Array
-    """(k,)"""
-
-
 class Model:
     """A process for each loss; candidates in flight count as if they met their expectation."""
 
@@ -48,33 +35,36 @@ class Model:
         curves: Curves | None,
         process: Callable[[int, Description, Array], Process],
         *,
+        num_ahead: int,
         known: Callable[[Several], Array] | None,
         floor: float,
     ) -> None:
         """Fit.
 
         Args:
-            describer: knows the candidates that are done, then those in flight.
+            describer: knows the candidates that are done, then those in flight, then others that
+                `curves` tell of.
             losses: (n, m) of those that are done, NaN where unknown; 0 ideal, 1 reference.
             plain: (m,) whether the loss itself is modelled, not its logarithm.
             curves: of one objective, if there are any.
             process: fits a process to an objective.
+            num_ahead: candidates in flight.
             known: candidates -> (n, m) losses that are certain, NaN elsewhere.
             floor: loss below which nothing is gained.
         """
         self.describer, self.losses, self.curves = describer, losses, curves
         self.known = known
         everyone = describer.known()
-        ahead = np.arange(len(losses), len(everyone.columns))
+        ahead = len(losses) + np.arange(num_ahead)
         pending = np.full((len(ahead), losses.shape[1]), np.nan)
         self.shifts: list[float | None] = []
         self.processes: list[Process] = []
         self.spreads: list[float] = []
         for m in range(losses.shape[1]):
-            rows, values = self._observed(m)
+            rows, values, num_trials = self._observed(m)
             self.shifts.append(None if plain[m] else shift_of(values))
             described = self._at(m, everyone.rows(rows), self._shares(m))
-            self.spreads.append(spread_of(len(np.unique(rows))))
+            self.spreads.append(spread_of(num_trials))
             made = process(m, described, self._to_target(values, m))
             if len(ahead):
                 waiting = self._at(m, everyone.rows(ahead))
@@ -149,13 +139,13 @@ class Model:
     def _curved(self, m: int) -> Curves | None:
         return self.curves if self.curves is not None and self.curves.objective == m else None
 
-    def _observed(self, m: int) -> tuple[NDArray[np.int64], Array]:
-        """Which candidates an objective is known of, and its losses."""
+    def _observed(self, m: int) -> tuple[NDArray[np.int64], Array, int]:
+        """Which candidates an objective is known of, its losses, and from how many trials."""
         curves = self._curved(m)
         if curves is not None:
-            return curves.rows, curves.losses
+            return curves.rows, curves.losses, curves.num_trials
         rows = np.flatnonzero(~np.isnan(self.losses[:, m]))
-        return rows, self.losses[rows, m]
+        return rows, self.losses[rows, m], len(rows)
 
     def _shares(self, m: int) -> Array | None:
         curves = self._curved(m)

@@ -13,9 +13,10 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.samplers.ehvi.box import Box, default_box
+from search.samplers.ehvi.curves import Curves, Seen
 from search.samplers.ehvi.describing import Describer, Several, few, remembered
 from search.samplers.ehvi.encoding import Encoding
-from search.samplers.ehvi.model import Curves, Model
+from search.samplers.ehvi.model import Model
 from search.samplers.ehvi.pool import Parameters, Space, neighbours, random_ones, recombined
 from search.samplers.ehvi.process import Array, Description, Hyper, Process
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.study import Study
 
-Curve = Sequence[tuple[float, float]]
 ALWAYS_REFITTED = 40
 """Observations up to which hyper-parameters are fitted for every proposal ..."""
 REFIT_EVERY, REFIT_SHARE = 4, 25
@@ -37,6 +37,8 @@ IN_FLIGHT_PER_PICK = 16
 """Candidates in flight for each that is proposed at once: what the last of them does not know yet
 is little beside what none of them knows."""
 MOST_AT_ONCE = 32
+PARENT = "parent"
+"""User attribute of a trial from the weights of another: no draw that the start counts."""
 STARTERS = 300
 """Random candidates of which an affordable one is taken before the model is used ..."""
 FEWEST_COSTS = 4
@@ -75,7 +77,7 @@ class EHVISampler(BaseSampler):
         active: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
         costs: Callable[[Several], Array] | None = None,
         priced: Sequence[Mapping[str, Any]] = (),
-        curves: Callable[[int], Curve] | None = None,
+        curves: Callable[[int], Sequence[Seen]] | None = None,
         curve_of: int = 0,
         features: Callable[[Several], Array] | None = None,
         features_at_once: int = 16,
@@ -86,15 +88,16 @@ class EHVISampler(BaseSampler):
 
         Args:
             seed: of all draws.
-            startup: trials with a value in every objective before the model is used.
+            startup: trials with a value in every objective before the model is used; one from the
+                weights of another (user attribute `parent`) does not count.
             box: where hypervolume counts; None for one around the front, see `default_box`.
             space: distributions of all parameters; default is what all finished trials share.
             active: parameters -> those that matter, so that equal candidates are equal.
             costs: n candidates -> (n, m) values, NaN where unknown; known ones are taken as exact.
             priced: candidates that are no trials, and whose `costs` are known.
-            curves: number of a trial -> what its objective `curve_of` was on the way: pairs of the
-                share of a full training, above 0 to 1, and the value then. Trials in flight and
-                those that were stopped have one too.
+            curves: number of a trial -> what was seen of the objective `curve_of` on the way.
+                Trials in flight and those that were stopped have some too. What was seen of
+                another candidate than the trial's own is read as that one's.
             curve_of: index of that objective.
             features: n candidates -> (n, f) numbers of their networks, any scale.
             features_at_once: candidates whose features are asked for in one proposal; if there
@@ -214,19 +217,23 @@ class EHVISampler(BaseSampler):
         """Beliefs, once enough trials have a value in every objective."""
         values = self._values(past)
         whole = ~np.isnan(values).any(axis=1)
+        draws = np.array([PARENT not in t.user_attrs for t in past.trials], dtype=bool)
+        running = draws[past.num_over :][: past.num_running].sum()
         # with many in flight, a model of few results is better than as many draws again
-        started = min(past.num_running, self._startup - FEWEST)
-        if whole.sum() + max(0, started) < self._startup:
+        started = min(running, self._startup - FEWEST)
+        if (whole & draws[: past.num_over]).sum() + max(0, started) < self._startup:
             return None
         box = self._box() or default_box(values[whole], past.maximize)
-        known = past.num_over + past.num_running
-        describer = Describer(Encoding(space), self._active, self._features, past.asked[:known])
+        curves, others = self._on_the_way(past, box)
+        known = [*past.asked[: past.num_over + past.num_running], *others]
+        describer = Describer(Encoding(space), self._active, self._features, known)
         return Model(
             describer,
             box.losses(values),
             [log or not self._log_losses for log in box.log],
-            self._losses_on_the_way(past.trials[:known], box),
+            curves,
             self._process,
+            num_ahead=past.num_running,
             known=None if self._costs is None else partial(self._known_losses, box),
             floor=0.0 if box.bounded else -np.inf,
         )
@@ -299,23 +306,38 @@ class EHVISampler(BaseSampler):
         assert self._costs is not None
         return box.losses(self._costs(several))
 
-    def _losses_on_the_way(self, trials: Sequence[FrozenTrial], box: Box) -> Curves | None:
-        """Losses of all trials at shares of a full training."""
+    def _on_the_way(self, past: Past, box: Box) -> tuple[Curves | None, list[Parameters]]:
+        """Losses at shares of a full training; candidates among theirs that are no trials."""
         if self._curves is None:
-            return None
-        rows, shares, values = [], [], []
-        for row, trial in enumerate(trials):
+            return None, []
+        known = past.num_over + past.num_running
+        rows = {self._name(asked): row for row, asked in enumerate(past.asked[:known])}
+        others: list[Parameters] = []
+        points: dict[tuple[int, float], float] = {}
+        num_trials = 0
+        for row, trial in enumerate(past.trials[:known]):
             curve = self._curves(trial.number)
             if not curve and trial.state == TrialState.COMPLETE:
-                curve = [(1.0, trial.values[self._curve_of])]
-            for share, value in curve:
-                rows.append(row)
-                shares.append(share)
-                values.append(value)
-        table = np.full((len(values), len(box.log)), np.nan)
-        table[:, self._curve_of] = values
-        losses = box.losses(table)[:, self._curve_of]
-        return Curves(self._curve_of, np.array(rows, dtype=np.int64), np.array(shares), losses)
+                curve = [Seen(1.0, trial.values[self._curve_of])]
+            num_trials += bool(curve)
+            for share, value, of in curve:
+                at = row
+                if of is not None:
+                    at = rows.setdefault(self._name(of), known + len(others))
+                    if at == known + len(others):
+                        others.append(dict(of))
+                points.setdefault((at, share), value)
+        table = np.full((len(points), len(box.log)), np.nan)
+        table[:, self._curve_of] = list(points.values())
+        places, shares = zip(*points, strict=True) if points else ((), ())
+        curves = Curves(
+            self._curve_of,
+            np.array(places, dtype=np.int64),
+            np.array(shares, dtype=np.float64),
+            box.losses(table)[:, self._curve_of],
+            num_trials,
+        )
+        return curves, others
 
     def _process(self, objective: int, known: Description, targets: Array) -> Process:
         """A process on what is known of an objective; hyper-parameters are not always refitted."""
