@@ -2,7 +2,8 @@
 
 The tables of `benchmarks/tables` (`benchmarks.tabulate`) answer in place of workers; everything
 else is a study: sampler, gate, rungs, fan-out, database. Cost is counted in epochs: those of a
-training once, whichever candidates share it, and those of fine-tuning at every rung. Told are the
+training once, whichever candidates share it, and those of fine-tuning: ours at the last rung,
+below which networks are judged before compression, a peer's at every rung. Told are the
 epochs until 80 and 90% of the hypervolume of the table's own front, and the share of it after some
 full trainings' worth of epochs: median and quartiles over paired seeds. The box is that of
 `benchmarks.search_problems`: perfect and cheapest, to the median loss of all candidates and the

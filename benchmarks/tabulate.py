@@ -1,12 +1,14 @@
 """Train every candidate of a small space, to every rung: python -m benchmarks.tabulate TABLE.
 
 `benchmarks/tables/TABLE.yaml` is a study whose space is finite. Every assignment of its choices is
-priced, every training is done once and scored at every rung with each of its compressions, as a
-study would have done. `TABLE.npz` then answers for all of them: searches of this space can be
-compared without training. Rungs are true prefixes of one training.
+priced, every training is done once and scored at every rung with each of its compressions, as it
+would ship. `TABLE.npz` then answers for all of them: searches of this space can be compared
+without training, whether they judge a network on the way as it is or compressed. Rungs are true
+prefixes of one training.
 """
 
 import argparse
+import dataclasses
 import tempfile
 import time
 from collections import defaultdict, deque
@@ -15,10 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
+from objectives.device import MACHINE, Turnstile
 from objectives.tasks import load
-from search.evaluate import evaluate
+from objectives.training import answers
+from search.artifacts import store_at
+from search.bench import Bench
+from search.compressing import compress
+from search.evaluate import as_shipped, evaluate
 from search.evaluation import Evaluation, Job, Price, Train
 from search.keys import keys_of
+from search.learning import resume
 from search.places import Survey
 from search.spec import read_study
 from search.study import StudySpec
@@ -106,6 +114,27 @@ class Tabulation:
         )
 
 
+def shipped(job: Job, study: StudySpec) -> Evaluation:
+    """What a worker answers; but compressed at every rung, not at the last alone."""
+    evaluation = evaluate(job, study, "cpu", 1)
+    if not isinstance(job, Train) or evaluation.status != "trained":
+        return evaluation
+    bench, splits = Bench("cpu", 1, Turnstile(MACHINE)), load(study.task)
+    [checkpoint] = evaluation.artifacts
+    trained = dataclasses.replace(job, checkpoint=checkpoint.id)
+    with bench.stage("compress"):
+        network = resume(trained, study, store_at(study.artifacts)).result().cpu()
+        precision = compress(network, job.candidate, study, bench)
+    with bench.stage("ship"):
+        run = as_shipped(network, study, precision)
+        outputs = answers(run, splits.validation.inputs, splits)
+    return dataclasses.replace(
+        evaluation,
+        measurements={study.metric.name: study.metric.score(outputs, splits.validation.targets)},
+        seconds={**evaluation.seconds, **bench.seconds},
+    )
+
+
 def main() -> None:
     """Tabulate, save."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -115,7 +144,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             study = read_study(str(TABLES / f"{name}.yaml"), (f"artifacts={folder}",))
             table = Tabulation(study)
-            work = partial(evaluate, study=study, device="cpu", threads=1)
+            work = partial(shipped, study=study)
             with study.executor.start(work, Survey()) as workers:
                 workers.run(table.ask, table.tell)
         table.save(TABLES / f"{name}.npz")

@@ -40,7 +40,7 @@ class TrialView:
     reason: str
     measurements: Mapping[str, Measurement]
     curve: tuple[tuple[int, Measurement], ...]
-    """(epochs, score) at every rung it reached."""
+    """(epochs, score) at every rung it reached; before compression but at the last."""
     seconds: Mapping[str, float]
 
 
