@@ -339,6 +339,7 @@ def test_best_member_teaches_whoever_begins_after_it(
 
     monkeypatch.setattr("search.session.evaluate", noted)
     overrides = ("executor=inline", "search.trials=5", "search.reduction=1", LEARN_FROM_BEST)
+    overrides += ("search.fanout=0",)  # a child has the teacher of its parent
     with Session.open(str(small), overrides) as session:
         session.plan()
         session.search("nothing")
