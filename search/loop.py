@@ -283,13 +283,15 @@ class Loop:
         )
 
     def _told_earlier(self, trial: Known, rung: int) -> Evaluation | None:
-        """What an earlier study knows of a candidate at a rung.
+        """What an earlier study knows of a candidate at a rung, or at the first known above it.
 
-        One that would join the front has to have files: without them it is trained again.
+        A compression that joined a training later was never scored at the rungs before. One that
+        would join the front has to have files: without them it is trained again.
         """
         earlier = self.earlier.get(trial.keys.key)
-        if earlier is None or rung not in earlier.scores:
+        if earlier is None or rung > earlier.last:
             return None
+        rung = min(r for r in earlier.scores if r >= rung)
         told = earlier.told(trial, rung, self.study.epochs)
         if rung < self.study.epochs:
             return told

@@ -90,7 +90,8 @@ def earlier_trials(study: StudySpec, store: Store) -> dict[str, Earlier]:
     """Candidate key -> what is known of it, for all that this study could propose.
 
     A key says that data, epochs, seed and sources are the same; of two studies that know a
-    candidate the one named first counts, unless the other trained it further.
+    candidate the one named first counts, unless the other trained it further. Those with files
+    come first: beside them fewer of the others join the front, and none of these can be known.
     """
     found: dict[str, Earlier] = {}
     for name in study.search.warm_start:
@@ -108,7 +109,7 @@ def earlier_trials(study: StudySpec, store: Store) -> dict[str, Earlier]:
             earlier = Earlier(name, item.number, item.candidate, parameters, scores, kept)
             if key not in found or found[key].last < earlier.last:
                 found[key] = earlier
-    return found
+    return dict(sorted(found.items(), key=lambda item: not item[1].files))
 
 
 def _scores(study: StudySpec, evaluations: Sequence[Evaluation]) -> dict[int, Evaluation]:
