@@ -113,17 +113,20 @@ class Loop:
 
     def ask(self) -> Job | None:
         """The next job, or None while there is nothing to do."""
-        while not self.ready:
-            self._catch_up()
-            if self.ready:  # left by a run that is gone
-                break
-            if self.to_take_over:
-                self._take_over(self.to_take_over.popleft())
-            elif self._enough():
-                return None
-            else:
-                self._propose()
-        return self.ready.popleft()
+        while True:
+            while not self.ready:
+                self._catch_up()
+                if self.ready:  # left by a run that is gone
+                    break
+                if self.to_take_over:
+                    self._take_over(self.to_take_over.popleft())
+                elif self._enough():
+                    return None
+                else:
+                    self._propose()
+            job = self.ready.popleft()
+            if not self._answered(job):
+                return job
 
     def tell(self, job: Job, evaluation: Evaluation) -> None:
         """Take the result of a job and decide what follows."""
@@ -183,20 +186,27 @@ class Loop:
         self._start(trial)
 
     def _start(self, trial: Known) -> None:
-        """What comes first for a candidate: legality, a known price, or pricing."""
+        """What comes first for a candidate: legality, then its price."""
         splits = load(self.study.task)
         reason = self.study.space.check(trial.candidate, *splits.signature)
         if reason is not None:
             self._finish(trial, self._evaluation(trial, 0, "unbuildable", reason))
             return
+        self.ready.append(Price(trial=trial.number, candidate=trial.candidate))
+
+    def _answered(self, job: Job) -> bool:
+        """Whether a job's price is known. It has its turn all the same: so a study repeats."""
+        if not isinstance(job, Price) or job.trial is None or job.again:
+            return False
+        trial = self.trials[job.trial]
         price = self.prices.find(trial.keys.recipe_key)
         if price is None:
-            self.ready.append(Price(trial=trial.number, candidate=trial.candidate))
-            return
+            return False
         evaluation = self._evaluation(trial, 0, "priced")
         self._priced(
             trial, dataclasses.replace(evaluation, deploy_key=price[0], measurements=price[1])
         )
+        return True
 
     def _priced(self, trial: Known, evaluation: Evaluation) -> None:
         """The gate: a broken limit ends it here. A doubtful price is taken again, once."""

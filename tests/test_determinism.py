@@ -91,9 +91,7 @@ def test_every_sampler_repeats_its_proposals(small: Path, sampler: str) -> None:
 
 
 def test_latencies_answered_from_an_earlier_run_repeat_its_study(small: Path) -> None:
-    # without children, whose order follows from when their prices are known
     timed = ("objectives.latency.max_s=0.05", "search.sampler={tpe: {startup: 3}}")
-    timed += ("search.fanout=0",)
     run(small, *timed, "search.trials=6")
     run(small, *timed, "search.trials=6", "name=again", prices_from=1)
     assert record("small") == record("small", "again")
