@@ -27,19 +27,16 @@ class Children:
         self.reserved: set[int] = set()
         """Those that still need their parent's checkpoint."""
 
-    def of(
-        self, parent: Known, tried: Collection[str], budget: int
-    ) -> list[tuple[int, dict[str, Scalar]]]:
-        """(trial number, parameters) of new children; none of a child, or where none promises.
+    def of(self, parent: Known, tried: Collection[str]) -> list[dict[str, Scalar]]:
+        """Parameters of new children, the best first; none of a child, or where none promises.
 
         Before there is a model the simplest compressions are made that need no training.
 
         Args:
             parent: a trial that is done.
             tried: keys of the candidates that there are.
-            budget: candidates that the study may still have.
         """
-        most = min(self.study.search.fanout, budget)
+        most = self.study.search.fanout
         newest = self.files.newest.get(parent.keys.train_key)
         whole = newest is not None and newest.epoch == self.study.epochs
         if most < 1 or not whole or parent.number in self.numbers:
@@ -52,20 +49,21 @@ class Children:
             places = simplest([self._steps(candidate) for candidate, _ in siblings], most)
         else:
             places = chosen(worth, most)
-        return [(self._made(siblings[i][1], parent), siblings[i][1]) for i in places]
+        return [siblings[place][1] for place in places]
+
+    def add(self, parameters: dict[str, Scalar], parent: Known) -> int:
+        """The number of a new child, which needs its parent's checkpoint from now on."""
+        number = self.optuna.add(parameters, parent.number)
+        self.numbers.add(number)
+        self.reserved.add(number)
+        self.files.training[parent.keys.train_key] += 1
+        return number
 
     def let_go(self, number: int, train_key: str) -> None:
         """A child that is over, or holds the checkpoint by training itself."""
         if number in self.reserved:
             self.reserved.discard(number)
             self.files.training[train_key] -= 1
-
-    def _made(self, parameters: dict[str, Scalar], parent: Known) -> int:
-        number = self.optuna.add(parameters, parent.number)
-        self.numbers.add(number)
-        self.reserved.add(number)
-        self.files.training[parent.keys.train_key] += 1
-        return number
 
     def _steps(self, candidate: Candidate) -> int | None:
         """Compression steps of one that needs no training for them."""

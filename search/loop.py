@@ -371,7 +371,7 @@ class Loop:
         for follower in self.followers.pop(trial.number, []):
             self._tell_optuna(follower, trial)
         self.children.let_go(trial.number, trial.keys.train_key)
-        if evaluation.status == "done":
+        if evaluation.status == "done" and not self._spent():
             self._fan_out(trial)
         members = set(self.state.front)
         # another run may learn from a member that is one no more
@@ -381,10 +381,14 @@ class Loop:
 
     def _fan_out(self, trial: Known) -> None:
         """Propose other compressions of a candidate that is done, if they promise anything."""
-        budget = self.study.search.trials + self.state.known - self.state.trials
         with self._thinking():
-            children = self.children.of(trial, self.first, budget)
-        for number, parameters in children:
+            children = self.children.of(trial, self.first)
+        for parameters in children:
+            if self.others.living:  # they spend the same budget
+                self._take_up()
+            if self._spent():
+                break
+            number = self.children.add(parameters, trial)
             self.state.children += 1
             self._admit(number, parameters)
             if number not in self.trials:  # the network of another trial
@@ -624,11 +628,12 @@ class Loop:
         """Whether no more candidates are to be proposed."""
         if self.repeats_in_a_row >= REPEATS_IN_A_ROW or len(self.first) >= self.num_distinct:
             self.state.exhausted = True
-        return (
-            self.state.exhausted
-            or self.state.trials - self.state.known >= self.study.search.trials
-            or time.monotonic() >= self.deadline
-        )
+        return self.state.exhausted or self._spent()
+
+    def _spent(self) -> bool:
+        """Whether the candidates or the time of the study are used up."""
+        candidates = self.state.trials - self.state.known
+        return candidates >= self.study.search.trials or time.monotonic() >= self.deadline
 
 
 def _num_distinct(study: StudySpec) -> float:
