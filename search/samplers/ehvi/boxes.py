@@ -48,8 +48,8 @@ def _cut(points: Ranks) -> tuple[Ranks, Ranks]:
         kept, kept_sides = [bounds[~split]], [sides[~split]]
         before, before_sides = bounds[split], sides[split]
         for m in range(losses):
-            others = np.delete(before_sides[:, :, m], m, axis=1).max(axis=1, initial=-1)
-            some = point[m] > others
+            others = [each for each in range(losses) if each != m]
+            some = (point[m] > before_sides[:, others, m]).all(axis=1)
             after, after_sides = before[some], before_sides[some]
             after[:, m] = point[m]
             after_sides[:, m] = point
